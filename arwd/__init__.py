@@ -1,0 +1,3 @@
+"""arwd downloads AI models: resumable, verified, put in place atomically, told live."""
+
+__version__ = "0.1.0"

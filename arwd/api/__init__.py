@@ -1,0 +1,1 @@
+"""What faces the network: dialects that decode, call and encode; who may call; the event stream."""

@@ -1,0 +1,130 @@
+"""The shapes of ARW's dialect on the wire: what comes in, what goes out. An optional field without value is absent."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from arwd import errors, model
+
+MAX_ID: Final = 256
+"""Characters of an id."""
+MAX_NAME: Final = 1024
+"""Characters of a provider or a file name, as given."""
+
+
+class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Fetch this URL as that model."""
+
+    id: str
+    url: str
+    provider: str | None = None
+    sha256: str | None = None
+    filename: str | None = None
+
+
+class IdRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that is meant."""
+
+    id: str
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command came to."""
+
+    id: str
+    status: str
+    job_id: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """ARW's envelope of a success."""
+
+    ok: bool = True
+    data: Receipt
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model of the list."""
+
+    id: str
+    provider: str
+    status: Literal["available", "downloading", "paused"]
+    path: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    trust: str | None = None
+
+
+class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job as it stands. Sizes in bytes, rates in bytes a second, times RFC 3339 UTC."""
+
+    id: str
+    job_id: str
+    status: str
+    provider: str
+    url: str
+    queued_at: str
+    downloaded: int
+    total: int | None = None
+    bytes_per_second: int | None = None
+    eta_seconds: int | None = None
+    position: int | None = None
+    attempt: int | None = None
+    code: str | None = None
+    error: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    trust: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class JobList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every kept job; exactly the events up to `last_event_id` are in it."""
+
+    jobs: list[JobEntry]
+    last_event_id: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be changed while arwd runs."""
+
+    max_jobs: int
+
+
+class LimitsChange(msgspec.Struct, frozen=True, kw_only=True):
+    """New limits; absent ones stay."""
+
+    max_jobs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] | None = None
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """Room, in bytes."""
+
+    free: int
+    reserve: int
+    promised: int
+    used: int
+
+
+def to_request(asked: DownloadRequest) -> model.Request:
+    """The request that the body means. RequestError names the field that is wrong."""
+    for name, value in (("provider", asked.provider), ("filename", asked.filename)):
+        if value is not None and (len(value) > MAX_NAME or not value or not value.isprintable()):
+            raise errors.InvalidField(f"{name} must have 1 to {MAX_NAME} printable characters.")
+    return model.Request(
+        id=checked_id(asked.id),
+        ref=asked.url,
+        provider="local" if asked.provider is None else asked.provider,
+        sha256=None if asked.sha256 is None else model.parse_sha256(asked.sha256),
+        filename=asked.filename,
+    )
+
+
+def checked_id(model_id: str) -> str:
+    """The id as given; InvalidField unless it can be one."""
+    is_control = any(ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F for character in model_id)
+    if not 1 <= len(model_id) <= MAX_ID or is_control:
+        raise errors.InvalidField(f"id must have 1 to {MAX_ID} characters, none of them a control character.")
+    return model_id

@@ -1,0 +1,179 @@
+"""Who may call what, from which page. PURE tables and rules; `gate.py` applies them to every request."""
+
+import collections
+import hashlib
+import hmac
+import ipaddress
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from arwd.errors import SettingsError
+
+COOKIE: Final = "arwd_session"
+SESSION_SECONDS: Final = 12 * 3600
+MAX_FAILURES: Final = 10
+"""Wrong credentials from one address within FAILURE_WINDOW."""
+FAILURE_WINDOW: Final = 60.0
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""They never change anything."""
+PUBLIC_PATHS: Final = frozenset(
+    {"/", "/healthz", "/readyz", "/version", "/openapi.json", "/asyncapi.json", "/login", "/favicon.ico"}
+)
+PUBLIC_PREFIXES: Final = ("/static/",)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may call."""
+
+    token: str = ""
+    """What clients must present; empty means that none is needed (on a loopback address only)."""
+    token_file: str = ""
+    """A file that holds the token; better than `token`, which the environment or a settings file shows."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names under which arwd may be addressed, each with or without a port."""
+    allowed_origins: tuple[str, ...] = ()
+    """Further web origins whose pages may call arwd, such as `https://dash.example`."""
+
+    def secret(self) -> str:
+        """The token, from wherever it was set. SettingsError if its file cannot be read."""
+        if not self.token_file:
+            return self.token
+        try:
+            return Path(self.token_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"Cannot read token_file {self.token_file}: {error}.") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Does this bind address reach this machine only?"""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
+
+
+def is_wildcard(host: str) -> bool:
+    """Does this bind address stand for all of them?"""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return not host
+
+
+def is_public(path: str) -> bool:
+    """May this path be read without a token?"""
+    path = path.removeprefix("/admin") or "/"
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
+
+
+def split_host(header: str) -> tuple[str, int | None] | None:
+    """Host name, lower case, and port of a Host header; None if it is malformed."""
+    if any(character in header for character in "@/\\?#, \t"):
+        return None
+    try:
+        parts = urlsplit(f"//{header}")
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or header.endswith(":"):
+        return None
+    return parts.hostname, port
+
+
+def allows_host(header: str, *, own_port: int, bind_host: str, allowed: tuple[str, ...]) -> bool:
+    """Is this a name of ours (DNS rebinding)? A port, if given, must be the one that goes with the name."""
+    given = split_host(header)
+    if given is None:
+        return False
+    host, port = given
+    own = {"localhost", "127.0.0.1", "::1"}
+    if not is_wildcard(bind_host):
+        own.add(bind_host.strip("[]").lower())
+    if host in own and port in (None, own_port):
+        return True
+    return any(
+        entry is not None and entry[0] == host and (entry[1] is None or entry[1] == port)
+        for entry in map(split_host, allowed)
+    )
+
+
+def allows_page(headers: Mapping[str, str], *, own_origin: str, allowed: tuple[str, ...]) -> bool:
+    """May the page that sent this request change something? Requests without a page always may."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin is not None:
+        return origin == own_origin or origin in allowed
+    return site in (None, "same-origin", "none")
+
+
+def allows_reading(origin: str, *, own_origin: str, allowed: tuple[str, ...], has_token: bool) -> bool:
+    """May a page of this origin read our answers (CORS)?"""
+    if origin == own_origin or origin in allowed:
+        return True
+    try:
+        parts = urlsplit(origin)
+        return not has_token and parts.scheme in ("http", "https") and is_loopback(parts.hostname or "")
+    except ValueError:
+        return False
+
+
+class Keeper:
+    """The token, the sessions opened with it, and how often each address was wrong."""
+
+    def __init__(self, token: str, clock: Callable[[], float]) -> None:
+        self._digest = _digest(token.encode()) if token else None
+        self._clock = clock
+        self._sessions: dict[str, float] = {}
+        self._failures: dict[str, collections.deque[float]] = {}
+
+    @property
+    def has_token(self) -> bool:
+        """Is a token needed at all?"""
+        return self._digest is not None
+
+    def is_right(self, token: bytes) -> bool:
+        """Is this the token? In constant time."""
+        return self._digest is not None and hmac.compare_digest(_digest(token), self._digest)
+
+    def locked_for(self, address: str) -> int:
+        """Seconds until this address may try again; 0 if it may now."""
+        failures = self._failures.get(address)
+        if failures is None:
+            return 0
+        while failures and failures[0] <= self._clock() - FAILURE_WINDOW:
+            failures.popleft()
+        if not failures:
+            del self._failures[address]
+            return 0
+        return math.ceil(failures[0] + FAILURE_WINDOW - self._clock()) if len(failures) >= MAX_FAILURES else 0
+
+    def note_failure(self, address: str) -> None:
+        """This address presented a wrong credential."""
+        self._failures.setdefault(address, collections.deque(maxlen=MAX_FAILURES)).append(self._clock())
+
+    def open_session(self) -> str:
+        """A new session's name: random, unrelated to the token."""
+        now = self._clock()
+        self._sessions = {name: end for name, end in self._sessions.items() if end > now}
+        name = secrets.token_urlsafe(32)
+        self._sessions[name] = now + SESSION_SECONDS
+        return name
+
+    def knows_session(self, name: str) -> bool:
+        """Is this session open?"""
+        return self._sessions.get(name, 0.0) > self._clock()
+
+    def close_session(self, name: str) -> None:
+        """The session is over."""
+        self._sessions.pop(name, None)
+
+
+def _digest(token: bytes) -> bytes:
+    # Digests of equal length: neither the length nor non-ASCII bytes of a guess make a difference.
+    return hashlib.sha256(token).digest()

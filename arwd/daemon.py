@@ -1,0 +1,230 @@
+"""The composition root: the only place that knows every room, and the order in which they open and close."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from arwd import __version__, events, logs, net, settings, systemd
+from arwd.api import app, auth
+from arwd.api.arw import Arw
+from arwd.api.auth import Keeper
+from arwd.api.events import EventStreams
+from arwd.api.observe import Observe
+from arwd.api.pages import Pages
+from arwd.api.protocol import Protocol
+from arwd.bus.local import LocalBus
+from arwd.database import Database
+from arwd.errors import SettingsError, StartError
+from arwd.events import Fact, Lifecycle
+from arwd.jobs import ledger
+from arwd.jobs.manager import Manager
+from arwd.jobs.rooms import Rooms
+from arwd.jobs.scheduler import Scheduler
+from arwd.settings import Settings
+from arwd.sources.registry import Registry
+from arwd.store import library
+from arwd.store.layout import Layout
+from arwd.store.library import Library
+from arwd.store.names import Names
+from arwd.store.space import Space
+from arwd.transfer.engine import Engine
+
+log = logging.getLogger(__name__)
+
+STREAM_PATIENCE = 0.5
+"""Seconds that open streams have to take what they are due at a stop."""
+_GRACE = 5
+"""Seconds for requests that are being answered at a stop."""
+
+
+class Daemon:
+    """The open rooms of one process."""
+
+    def __init__(self, options: Settings, token: str) -> None:
+        """Opens the store and the database. StateDirectoryInUse, StorageError."""
+        self.settings = options
+        self.layout = Layout(settings.state_dir(options))
+        self.layout.prepare()
+        self.database = Database(self.layout.database)
+        self.policy = net.AddressPolicy()
+        self.keeper = Keeper(token, time.monotonic)
+        self.is_ready = False
+
+    async def open(self) -> Starlette:
+        """Open what needs a loop, take up unfinished jobs, and return the application."""
+        options = self.settings
+        self.session = net.open_session(options.net, self.policy)
+        self.bus = LocalBus(self.database, options.bus)
+        await self.bus.begin()
+        await self.database.write(ledger.prune)
+        self.library = Library(self.layout, self.database.read_now(library.load))
+        rooms = Rooms(
+            bus=self.bus,
+            engine=Engine(self.session, options.transfer),
+            layout=self.layout,
+            library=self.library,
+            names=Names(self.layout.models),
+        )
+        self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
+        self.manager.boot(self.database.read_now(ledger.load))
+        await self.library.rewrite_list()
+        await self.bus.publish(_lifecycle(events.START))
+        self.is_ready = True
+        dialects = (
+            Arw(self.manager, self.library, Space(self.layout, options.store.reserve), self.bus),
+            EventStreams(self.bus, self.manager, options.streams),
+            Observe(self.manager, self.bus, self.layout, options.shown(), lambda: self.is_ready),
+            Pages(self.keeper),
+        )
+        endpoints = [endpoint for dialect in dialects for endpoint in dialect.endpoints()]
+        return app.build(endpoints, keeper=self.keeper, options=options.auth, bind_host=options.server.host)
+
+    async def quiesce(self) -> None:
+        """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.
+
+        So a subscriber hears of the stop before its stream ends, and nobody waits for a disk to hear of it.
+        """
+        self.is_ready = False
+        await self.manager.stop()
+        await self.bus.publish(_lifecycle(events.STOP))
+        await self.bus.close(STREAM_PATIENCE)
+        await self.manager.sync()
+
+    async def close(self) -> None:
+        """Close what is left, the database last."""
+        await self.session.close()
+        await asyncio.to_thread(self.database.close)
+        self.layout.release()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with our order of stopping: its own lifespan runs only after all connections have ended."""
+
+    def __init__(self, config: uvicorn.Config, daemon: Daemon) -> None:
+        super().__init__(config)
+        self._daemon = daemon
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._watchdog = asyncio.get_running_loop().create_task(_feed_watchdog())
+        systemd.notify(f"READY=1\nSTATUS=Serving {addresses(sockets or [])}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        systemd.notify("STOPPING=1")
+        self._watchdog.cancel()
+        await self._daemon.quiesce()
+        await super().shutdown(sockets)
+        await self._daemon.close()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Like uvicorn's, but a stop that was asked for ends with status 0, not with the signal."""
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # A second signal means it: do not wait for requests that are being answered.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(options: Settings) -> None:
+    """Run until a signal. StartError says why it could not begin."""
+    token = options.auth.secret()
+    logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
+    check_exposure(options.server.host, token)
+    listening = systemd.take_sockets()
+    for each in listening:
+        if each.family != socket.AF_UNIX:
+            check_exposure(each.getsockname()[0], token)
+    listening = listening or [_listen(options.server)]
+    daemon = Daemon(options, token)
+    asyncio.run(_serve(daemon, listening))
+
+
+async def _serve(daemon: Daemon, listening: list[socket.socket]) -> None:
+    own = [
+        (str(each.getsockname()[0]), int(each.getsockname()[1])) for each in listening if each.family != socket.AF_UNIX
+    ]
+    daemon.policy.own = frozenset(own)
+    server = Server(config(await daemon.open()), daemon)
+    where = addresses(listening)
+    log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
+    sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
+    sys.stdout.flush()
+    await server.serve(sockets=listening)
+
+
+def config(application: Starlette) -> uvicorn.Config:
+    """How uvicorn is run."""
+    return uvicorn.Config(
+        application,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE,
+    )
+
+
+def check_exposure(host: str, token: str) -> None:
+    """SettingsError unless a token guards an address that others can reach."""
+    if not token and not auth.is_loopback(host):
+        raise SettingsError(
+            f"Listening on {host} would let everyone on the network in. Set a token first: put one in a file and set "
+            "token_file (or ARWD_TOKEN_FILE) to its path, or listen on 127.0.0.1."
+        )
+
+
+def addresses(listening: list[socket.socket]) -> str:
+    """The URLs of these sockets."""
+    names = []
+    for each in listening:
+        if each.family == socket.AF_UNIX:
+            names.append(f"unix:{each.getsockname()}")
+        else:
+            host, port = each.getsockname()[:2]
+            names.append(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+    return ", ".join(names)
+
+
+def _listen(server: settings.Server) -> socket.socket:
+    host = server.host.strip("[]")
+    try:
+        family = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, server.port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(
+            f"Cannot listen on {server.host} port {server.port}: {error.strerror}. "
+            "Another program may have it; --port 0 picks a free one."
+        ) from error
+
+
+def _lifecycle(kind: str) -> Fact:
+    return Fact(kind=kind, payload=Lifecycle(version=__version__))
+
+
+async def _feed_watchdog() -> None:
+    # From the loop: if the loop hangs, the service manager hears nothing and restarts us.
+    period = systemd.watchdog_period()
+    while period is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(period)

@@ -1,0 +1,169 @@
+"""One SQLite file, one thread that writes. Rule: what is enqueued first is committed first.
+
+`write` takes its place in the queue before it returns, so a caller that draws a number and enqueues in one step
+without an await has put its number in commit order. The writer drains the queue into one transaction and gives
+each unit a savepoint of its own: a unit that fails takes nobody with it, one fsync serves them all.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from arwd.errors import StorageError
+
+Result = TypeVar("Result")
+Change = Callable[[sqlite3.Cursor], None]
+"""One room's part of a transaction. Rooms export functions that return one; `jobs` composes them."""
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE settled (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE jobs (job_id TEXT PRIMARY KEY, id TEXT NOT NULL, sequence INTEGER NOT NULL,
+                       is_final INTEGER NOT NULL, finished_at TEXT, record BLOB NOT NULL) WITHOUT ROWID;
+    CREATE INDEX jobs_by_sequence ON jobs (sequence);
+    CREATE TABLE models (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE events (id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, model_id TEXT,
+                         job_id TEXT, is_final INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX events_by_job ON events (job_id, id) WHERE job_id IS NOT NULL;
+    """,
+)
+"""Each entry is applied once, in order; `user_version` counts them. Never edit one that was released."""
+
+_Unit = tuple[tuple[Change, ...], asyncio.Future[None]]
+_Outcome = tuple[asyncio.Future[None], StorageError | None]
+_BATCH = 256
+"""Units in one transaction at most: bounds how long the first of them waits for its commit."""
+
+
+class Database:
+    """The open database. Reads run in one thread of their own, writes in another; the loop never waits for a disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._units: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
+        with _translate_errors(path, "cannot open"):
+            self._writer = _connect(path)
+            _migrate(self._writer)
+            self._reader = _connect(path)
+            self._reader.execute("PRAGMA query_only = ON")
+        self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
+        self._thread.start()
+        self._reading = concurrent.futures.ThreadPoolExecutor(1, "database-reader")
+
+    def write(self, *changes: Change) -> asyncio.Future[None]:
+        """Enqueue one unit and return at once; the future ends when it is durable, or with StorageError.
+
+        Cancelling the future does not take the unit back.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._units.put((changes, done))
+        return done
+
+    async def read(self, query: Callable[[sqlite3.Cursor], Result]) -> Result:
+        """Run a query in the reader's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self.read_now, query)
+
+    def read_now(self, query: Callable[[sqlite3.Cursor], Result]) -> Result:
+        """Run a query in this thread: for the boot, when there is no loop to hold up."""
+        with _translate_errors(self._path, "cannot read"):
+            return query(self._reader.cursor())
+
+    def close(self) -> None:
+        """Commit what is queued, then close. Blocks."""
+        self._units.put(None)
+        self._thread.join()
+        self._reading.shutdown()
+        self._reader.close()
+        self._writer.close()
+
+    def _write_forever(self) -> None:
+        while True:
+            unit = self._units.get()
+            if unit is None:
+                return
+            batch = [unit]
+            is_last = False
+            while len(batch) < _BATCH and not self._units.empty():
+                following = self._units.get()
+                if following is None:
+                    is_last = True
+                    break
+                batch.append(following)
+            self._commit(batch)
+            if is_last:
+                return
+
+    def _commit(self, batch: list[_Unit]) -> None:
+        outcomes: list[_Outcome] = []
+        cursor = self._writer.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            for changes, done in batch:
+                outcomes.append((done, self._apply(cursor, changes)))
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                cursor.execute("ROLLBACK")
+            outcomes = [(done, self._failure(error)) for _, done in batch]
+        loop = batch[0][1].get_loop()
+        # The loop is gone when a stop was cut short; the commit stands, nobody is left to be told.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, outcomes)
+
+    def _apply(self, cursor: sqlite3.Cursor, changes: tuple[Change, ...]) -> StorageError | None:
+        cursor.execute("SAVEPOINT unit")
+        failure = None
+        try:
+            for change in changes:
+                change(cursor)
+        except (sqlite3.Error, StorageError) as error:
+            cursor.execute("ROLLBACK TO unit")
+            failure = self._failure(error)
+        cursor.execute("RELEASE unit")
+        return failure
+
+    def _failure(self, error: sqlite3.Error | StorageError) -> StorageError:
+        failure = StorageError(f"{self._path.name}: {error}")
+        failure.__cause__ = error
+        return failure
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for done, failure in outcomes:
+        if done.cancelled():
+            continue
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+
+
+@contextlib.contextmanager
+def _translate_errors(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"{what} {path}: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit mode: every transaction here is begun and ended by name. One thread at a time uses a connection.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL, not NORMAL: with NORMAL a power cut takes back commits that were acknowledged, and ids with them.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"written by a newer arwd (schema {version}, this one knows {len(MIGRATIONS)})")
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

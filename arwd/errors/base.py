@@ -1,0 +1,45 @@
+"""The root of the tree, and what the disk or the start can refuse."""
+
+from typing import ClassVar
+
+
+class ArwdError(Exception):
+    """The root. `str(error)` is a sentence for people, `code` a name for machines."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def details(self) -> dict[str, str | int]:
+        """What this error adds to its event, beyond code and sentence."""
+        return {}
+
+
+class StorageError(ArwdError):
+    """The disk refused a read, a write or a rename."""
+
+    code = "io"
+
+
+class ReadOnly(StorageError):
+    """The file system is mounted read-only."""
+
+    code = "read_only"
+
+
+class StartError(ArwdError):
+    """The daemon cannot start."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class SettingsError(StartError):
+    """A setting is unknown, ill-typed or contradicts another (EX_CONFIG)."""
+
+    exit_status = 78
+
+
+class StateDirectoryInUse(StartError):
+    """Another daemon holds the lock (EX_TEMPFAIL)."""
+
+    exit_status = 75

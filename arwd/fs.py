@@ -1,0 +1,117 @@
+"""The file system, made safe: whole-or-absent writes, durable directories, names that every platform takes."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from arwd.errors import ReadOnly, StorageError
+
+MAX_NAME_BYTES = 120
+"""Longest file name made here: eCryptfs allows 143 bytes, and `.part.json` and `-2` must still fit."""
+
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])(?:\.|$)", re.IGNORECASE)
+# Separators, what Windows refuses, control characters, and what only fools the eye (bidirectional and zero-width).
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
+
+
+@contextlib.contextmanager
+def translate_errors(what: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        family = ReadOnly if error.errno == errno.EROFS else StorageError
+        raise family(f"{what}: {error.strerror or error}") from error
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` so that a crash leaves the old bytes or the new, never a mix."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    fsync_directory(path.parent)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable: a rename is not, until its directory is."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename_without_replacing(source: Path, target: Path) -> None:
+    """Rename in one step; FileExistsError if the target exists, also if it appeared this instant."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if hasattr(libc, "renameat2"):
+            arguments = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+            if libc.renameat2(*arguments) == 0:
+                return
+            number = ctypes.get_errno()
+            # Some file systems (NFS, older FUSE) do not know the flag; link and unlink below are as strict.
+            if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise OSError(number, os.strerror(number), str(target))
+    os.link(source, target)
+    os.unlink(source)
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that an ordinary user may still write on this file system."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def total_bytes(path: Path) -> int:
+    """The size of this file system."""
+    status = os.statvfs(path)
+    return status.f_blocks * status.f_frsize
+
+
+def safe_name(raw: str) -> str:
+    """A file name that every platform takes, as close to `raw` as can be; `model` if nothing is left."""
+    name = unicodedata.normalize("NFC", _UNSAFE.sub("_", raw)).lstrip(". ").rstrip(". ")
+    if not name.strip("_"):
+        return "model"
+    if _RESERVED.match(name):
+        name = "_" + name
+    if name.casefold().endswith((".part", ".part.json")):
+        name += "_"
+    return shorten(name)
+
+
+def shorten(name: str, ending: str = "") -> str:
+    """At most MAX_NAME_BYTES bytes: the stem gives way, the suffix stays, `ending` comes between them."""
+    stem, suffix = split_suffix(name)
+    room = MAX_NAME_BYTES - len((ending + suffix).encode())
+    return stem.encode()[:room].decode(errors="ignore").rstrip(". ") + ending + suffix
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Stem and suffix; a suffix too long to be one belongs to the stem."""
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or not stem or len(suffix.encode()) > 24:
+        return name, ""
+    return stem, dot + suffix

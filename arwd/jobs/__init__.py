@@ -1,0 +1,1 @@
+"""Accepted requests: who may start, what happens to each, and what everyone is told about it."""

@@ -1,0 +1,250 @@
+"""The one door to the jobs: every dialect submits, cancels, pauses, resumes, removes and asks here.
+
+Memory decides, SQLite records: what is there is looked at and the accepted job inserted in one step of the loop,
+so that a hundred equal requests at once make one job.
+"""
+
+import asyncio
+import logging
+import secrets
+from typing import Literal
+
+import msgspec
+
+from arwd import errors, events
+from arwd.database import Change
+from arwd.jobs import admission, facts, ledger
+from arwd.jobs.rooms import Rooms
+from arwd.jobs.roster import Roster
+from arwd.jobs.scheduler import Scheduler
+from arwd.jobs.worker import Worker
+from arwd.model import Job, Model, Request, new_job
+from arwd.sources.registry import Registry
+from arwd.states import TRANSITIONS, State, Trigger, advance
+from arwd.store import library
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submission came to."""
+
+    kind: Literal["accepted", "joined", "resumed", "have"]
+    job: Job
+
+
+class Manager:
+    """Decides what a command means and hands it to the job's worker."""
+
+    def __init__(self, rooms: Rooms, registry: Registry, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.roster = Roster(ledger.KEEP_FINAL)
+        self._rooms = rooms
+        self._registry = registry
+        self._errands: set[asyncio.Task[State]] = set()
+
+    def boot(self, jobs: list[Job]) -> None:
+        """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
+        for model in [model for model in self._rooms.library if not self._rooms.library.is_unchanged(model)]:
+            log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
+            self._rooms.library.drop(model.id)
+            self._rooms.bus.publish(facts.changed("missing", model.id), changes=(library.forget(model.id),))
+        for job in jobs:
+            if job.is_final:
+                self.roster.keep(job)
+                self.roster.make_newest(job)
+                continue
+            url = ledger.read_secret(self._rooms.layout.secret(job.job_id)) or job.url
+            if Trigger.REQUEUE in TRANSITIONS[job.state]:
+                job = msgspec.structs.replace(job, state=advance(job.state, Trigger.REQUEUE))
+                self._rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
+            worker = self._employ(job, url)
+            if job.name is not None:
+                self._rooms.names.hold(job.name, job.id)
+            if job.state is State.QUEUED:
+                self.scheduler.offer(worker)
+
+    async def submit(self, request: Request) -> Outcome:
+        """Accept a request, or find that it needs no new job. Returns when that is durable.
+
+        RequestError, or TransferError when the source does not answer.
+        """
+        artifact = await self._registry.resolve(request)
+        while True:
+            # No await between looking and acting: this is where equal requests become one job.
+            model, worker = self._rooms.library.get(request.id), self.roster.worker(request.id)
+            decision = admission.decide(
+                request,
+                artifact.url,
+                current=self._current(request.id),
+                model=model,
+                is_unchanged=model is not None and self._rooms.library.is_unchanged(model),
+            )
+            match decision:
+                case admission.Accept(part_name=part_name):
+                    return await self._accept(request, artifact.url, part_name)
+                case admission.Have(model=held):
+                    return await self._have(request, artifact.url, held)
+                case admission.Refuse(error=error):
+                    raise error
+            assert worker is not None, "the rest is decided beside an unfinished job"
+            match decision:
+                case admission.Join():
+                    return await self._join(worker)
+                case admission.GoOn():
+                    await worker.resume(self.scheduler.next_position, self.scheduler.offer)
+                    return Outcome(kind="resumed", job=worker.job)
+                case admission.AwaitCancel():
+                    await worker.finished.wait()
+
+    async def cancel(self, model_id: str) -> Job | None:
+        """Begin to cancel the job of this id; None if there is none. `canceled` follows within a second."""
+        worker = self.roster.worker(model_id)
+        if worker is None:
+            await self._discard_left_over(model_id)
+            self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
+            return None
+        worker.is_canceling = True
+        self._rooms.bus.tell(facts.answer(model_id, "cancel-requested", worker.job.job_id))
+        errand = asyncio.get_running_loop().create_task(worker.stop(Trigger.CANCEL))
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+        return worker.job
+
+    async def pause(self, model_id: str) -> Job | None:
+        """Pause the job of this id; None if there is none. One that is being verified is let finish."""
+        worker = self._worker_or_tell(model_id)
+        if worker is not None:
+            await worker.stop(Trigger.PAUSE)
+        return None if worker is None else worker.job
+
+    async def resume(self, model_id: str) -> Job | None:
+        """Let the paused job of this id go on; None if there is none."""
+        worker = self._worker_or_tell(model_id)
+        if worker is not None:
+            await worker.resume(self.scheduler.next_position, self.scheduler.offer)
+        return None if worker is None else worker.job
+
+    async def remove(self, model_id: str) -> bool:
+        """Cancel the job of this id and unlink its model; False if there was neither."""
+        worker = self.roster.worker(model_id)
+        if worker is not None:
+            worker.is_canceling = True
+            await worker.stop(Trigger.CANCEL)
+        was_there = await self._discard_left_over(model_id) or worker is not None
+        model = self._rooms.library.get(model_id)
+        if model is not None:
+            self._rooms.library.drop(model_id)
+            await self._rooms.library.remove(model)
+            await self._rooms.bus.publish(facts.changed("delete", model_id), changes=(library.forget(model_id),))
+            await self._rooms.library.rewrite_list()
+        elif not was_there:
+            self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
+        return was_there or model is not None
+
+    async def stop(self) -> None:
+        """Nobody begins any more; running jobs are requeued for the next boot, their parts closed."""
+        self.scheduler.close()
+        await asyncio.gather(*(worker.stop(Trigger.REQUEUE) for worker in self.roster.workers), *self._errands)
+
+    async def sync(self) -> None:
+        """Make the parts of unfinished jobs durable."""
+        for worker in self.roster.workers:
+            try:
+                await worker.sync()
+            except errors.StorageError as error:
+                log.warning("%s", error, extra={"event": "sync_failed", "job": worker.job.job_id})
+
+    async def _accept(self, request: Request, url: str, part_name: str | None) -> Outcome:
+        before = self.roster.newest(request.id)
+        left_over = None if before is None or before.state is not State.FAILED else before.name
+        job = new_job(request, url, job_id=_new_job_id(), state=State.QUEUED, now=events.now(), name=part_name)
+        worker = self._employ(job, request.ref, stale_part=left_over if part_name is None else None)
+        secret: tuple[Change, ...] = ()
+        if request.ref != url:
+            path = self._rooms.layout.secret(job.job_id)
+            # In the database's thread and before the row: a job that is recorded has its URL.
+            secret = (lambda _: ledger.keep_secret(path, request.ref),)
+        worker.accepted = self._rooms.bus.publish(
+            facts.download(job),
+            facts.milestone(job, "queued", position=self.scheduler.next_position()),
+            changes=(*secret, ledger.record(job)),
+        )
+        worker.accepted.add_done_callback(lambda accepted: self._recorded(worker, accepted))
+        await asyncio.shield(worker.accepted)
+        return Outcome(kind="accepted", job=worker.job)
+
+    def _recorded(self, worker: Worker, accepted: asyncio.Future[None]) -> None:
+        if accepted.exception() is not None:
+            self.roster.dismiss(worker)
+            worker.finished.set()
+        elif worker.job.state is State.QUEUED:
+            self.scheduler.offer(worker)
+
+    async def _join(self, worker: Worker) -> Outcome:
+        self._rooms.bus.tell(facts.answer(worker.job.id, "already-in-progress", worker.job.job_id))
+        if worker.accepted is not None:
+            await asyncio.shield(worker.accepted)
+        return Outcome(kind="joined", job=worker.job)
+
+    async def _have(self, request: Request, url: str, model: Model) -> Outcome:
+        now = events.now()
+        job = new_job(
+            request,
+            url,
+            job_id=_new_job_id(),
+            state=advance(State.QUEUED, Trigger.HAVE),
+            now=now,
+            finished_at=now,
+            name=model.name,
+            total=model.bytes,
+            downloaded=model.bytes,
+            actual_sha256=model.sha256,
+            trust="caller",
+        )
+        self._keep(job)
+        self.roster.make_newest(job)
+        await self._rooms.bus.publish(facts.complete(job, model, cached=True), changes=(ledger.record(job),))
+        return Outcome(kind="have", job=job)
+
+    async def _discard_left_over(self, model_id: str) -> bool:
+        """Delete the part that a failed job of this id left."""
+        failed = self.roster.newest(model_id)
+        if failed is None or failed.state is not State.FAILED or failed.name is None:
+            return False
+        job = msgspec.structs.replace(failed, name=None)
+        self._keep(job)
+        await self._rooms.library.discard_part(failed.name)
+        await self._rooms.bus.publish(changes=(ledger.record(job),))
+        return True
+
+    def _worker_or_tell(self, model_id: str) -> Worker | None:
+        worker = self.roster.worker(model_id)
+        if worker is None:
+            self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
+        return worker
+
+    def _current(self, model_id: str) -> admission.Current | None:
+        worker, job = self.roster.worker(model_id), self.roster.newest(model_id)
+        if worker is not None:
+            return admission.Current(job=worker.job, url=worker.url, is_canceling=worker.is_canceling)
+        return None if job is None else admission.Current(job=job, url=job.url)
+
+    def _employ(self, job: Job, url: str, *, stale_part: str | None = None) -> Worker:
+        release, settled = self.scheduler.release, self._settled
+        worker = Worker(self._rooms, job, url, freed=release, settled=settled, stale_part=stale_part)
+        self.roster.employ(worker)
+        return worker
+
+    def _settled(self, worker: Worker) -> None:
+        self._keep(worker.job)
+        secret = self._rooms.layout.secret(worker.job.job_id)
+        asyncio.get_running_loop().run_in_executor(None, ledger.drop_secret, secret)
+
+    def _keep(self, job: Job) -> None:
+        for old in self.roster.keep(job):
+            self._rooms.bus.forget(old.job_id)
+
+
+def _new_job_id() -> str:
+    return f"job_{secrets.token_hex(5)}"

@@ -1,0 +1,90 @@
+"""A job's record and its voice: every change of it is made here, written down and told in one step.
+
+Rule: the record changes in memory first, then one transaction carries the row and the milestone; ticks carry none.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from arwd import errors, events
+from arwd.bus.base import Bus
+from arwd.database import Change
+from arwd.events import Fact
+from arwd.jobs import facts, ledger
+from arwd.jobs.progress import Progress
+from arwd.model import Job
+from arwd.states import Trigger, advance
+
+
+class Record:
+    """One job as it stands. The transfer reports to it."""
+
+    def __init__(self, job: Job, bus: Bus, part_name: Callable[[], str | None]) -> None:
+        """`part_name` tells the name of the part, once it is settled."""
+        self.job = job
+        self._bus = bus
+        self._part_name = part_name
+        loop = asyncio.get_running_loop()
+        self.progress = Progress(self._tick, loop.time, loop.call_later)
+        self.progress.downloaded, self.progress.total = job.downloaded, job.total
+
+    def move(
+        self, trigger: Trigger, status: str, *, record: dict[str, Any] | None = None, **told: Any
+    ) -> asyncio.Future[None]:
+        """Change the state: the fields of `record` are written, those of `told` go into the event."""
+        return self.note(status, record={"state": advance(self.job.state, trigger), **(record or {})}, **told)
+
+    def note(self, status: str, *, record: dict[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
+        """Something worth a milestone happened within a state."""
+        self.job = replace(self.job, downloaded=self.progress.downloaded, **(record or {}))
+        return self.publish(facts.milestone(self.job, status, **told))
+
+    def close(self, trigger: Trigger, **record: Any) -> Job:
+        """The job is final, in memory; the caller publishes its last event."""
+        self.progress.end()
+        self.job = replace(
+            self.job,
+            state=advance(self.job.state, trigger),
+            downloaded=self.progress.downloaded,
+            total=self.progress.total,
+            finished_at=events.now(),
+            **record,
+        )
+        return self.job
+
+    def publish(self, *news: Fact, changes: tuple[Change, ...] = ()) -> asyncio.Future[None]:
+        """Write the record as it stands, with what belongs to it, and tell the news."""
+        return self._bus.publish(*news, changes=(*changes, ledger.record(self.job)))
+
+    def received(self, count: int) -> None:
+        """So many more bytes have arrived."""
+        self.progress.add(count)
+
+    async def began(self, size: int | None) -> None:
+        """The transfer begins at the first byte."""
+        self.progress.begin(0, size)
+        self.job = replace(self.job, name=self._part_name(), total=size, attempt=0)
+        self.publish()
+
+    async def resumed(self, offset: int, size: int | None) -> None:
+        """The transfer goes on behind the bytes held."""
+        self.progress.begin(offset, size)
+        self.note("resumed", offset=offset, record={"name": self._part_name(), "total": size, "attempt": 0})
+
+    async def restarted(self, code: str, discarded: int) -> None:
+        """Bytes held had to be given up."""
+        self.progress.end()
+        self.progress.downloaded = 0
+        self.note("restarted", code=code, discarded=discarded)
+
+    async def retrying(self, error: errors.TransferError, attempt: int, delay: float) -> None:
+        """A transient fault: the next attempt follows after `delay` seconds."""
+        self.progress.end()
+        told = {"code": error.code, "error": str(error), "attempt": attempt, "next_attempt_in": round(delay)}
+        self.note("retrying", record={"attempt": attempt}, **told, **error.details())
+
+    def _tick(self) -> None:
+        self._bus.tell(facts.tick(self.job, self.progress))

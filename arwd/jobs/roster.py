@@ -1,0 +1,67 @@
+"""Which jobs there are: the unfinished ones with their workers, the final ones as records, the newest of each id."""
+
+from collections.abc import Iterator
+
+from arwd.jobs.worker import Worker
+from arwd.model import Job
+
+
+class Roster:
+    """All jobs that are kept."""
+
+    def __init__(self, keep_final: int) -> None:
+        self._keep_final = keep_final
+        self._workers: dict[str, Worker] = {}
+        self._final: dict[str, Job] = {}
+        self._newest: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[tuple[Job, Worker | None]]:
+        """Every job, final ones first, with the worker of those that have one."""
+        for job in self._final.values():
+            yield job, None
+        for worker in self._workers.values():
+            yield worker.job, worker
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers of all unfinished jobs, oldest first."""
+        return list(self._workers.values())
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of this job id."""
+        worker = self._workers.get(job_id)
+        return self._final.get(job_id) if worker is None else worker.job
+
+    def newest(self, model_id: str) -> Job | None:
+        """The newest job of a model id."""
+        return self.get(self._newest.get(model_id, ""))
+
+    def worker(self, model_id: str) -> Worker | None:
+        """The worker of the newest job of a model id, while that is unfinished."""
+        return self._workers.get(self._newest.get(model_id, ""))
+
+    def employ(self, worker: Worker) -> None:
+        """An unfinished job joins."""
+        self._workers[worker.job.job_id] = worker
+        self._newest[worker.job.id] = worker.job.job_id
+
+    def dismiss(self, worker: Worker) -> None:
+        """It was never recorded: as if it had not been."""
+        self._workers.pop(worker.job.job_id, None)
+        self._newest.pop(worker.job.id, None)
+
+    def keep(self, job: Job) -> list[Job]:
+        """A job is final, or was so in an earlier life. Returns the jobs that are let go for it."""
+        self._workers.pop(job.job_id, None)
+        self._final[job.job_id] = job
+        self._newest.setdefault(job.id, job.job_id)
+        surplus = list(self._final.values())[: max(len(self._final) - self._keep_final, 0)]
+        for old in surplus:
+            del self._final[old.job_id]
+            if self._newest.get(old.id) == old.job_id:
+                del self._newest[old.id]
+        return surplus
+
+    def make_newest(self, job: Job) -> None:
+        """From now on this job stands for its id."""
+        self._newest[job.id] = job.job_id

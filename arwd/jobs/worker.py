@@ -1,0 +1,204 @@
+"""One job, from its first slot until it is settled. Rule: only its worker changes a job's state.
+
+Commands queue in the mailbox. `stop` answers with the state it finds, which is not always the one asked for: from
+just before the rename the rest of the work is shielded, so a cancel that comes too late finds a completed job.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from arwd import errors, events
+from arwd.jobs import facts
+from arwd.jobs.progress import Progress
+from arwd.jobs.record import Record
+from arwd.jobs.rooms import Rooms
+from arwd.model import Job, Model
+from arwd.states import TRANSITIONS, State, Trigger
+from arwd.store import library
+from arwd.store.parts import Part
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Owns one job. Mutable state: the job's record, its part, and the task that moves its bytes."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        job: Job,
+        url: str,
+        *,
+        freed: Callable[["Worker"], None],
+        settled: Callable[["Worker"], None],
+        stale_part: str | None = None,
+    ) -> None:
+        """`freed` is called when the slot is no longer needed, `settled` when the job is final.
+
+        `stale_part` is the name of a part that an earlier job of this id left and that is of no use.
+        """
+        self.url = url
+        self.is_canceling = False
+        self.accepted: asyncio.Future[None] | None = None
+        """Ends when the job is recorded; None for a job of an earlier life."""
+        self.finished = asyncio.Event()
+        self._rooms = rooms
+        self._freed = freed
+        self._settled = settled
+        self._stale_part = stale_part
+        self._mailbox = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._tail: asyncio.Task[None] | None = None
+        self._part = self._make_part(job, job.name)
+        self._record = Record(job, rooms.bus, lambda: self._part.name)
+
+    @property
+    def job(self) -> Job:
+        """The job as it stands."""
+        return self._record.job
+
+    @property
+    def progress(self) -> Progress:
+        """How far its bytes have come."""
+        return self._record.progress
+
+    def start(self) -> None:
+        """A slot is ours."""
+        job = self.job
+        record = {"started_at": job.started_at or events.now()}
+        self._record.move(Trigger.START, "started", url=job.url, total=job.total, record=record)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"job {job.job_id}")
+
+    async def resume(self, position: Callable[[], int], offer: Callable[["Worker"], None]) -> State:
+        """End a pause; the job queues again. Any other state is left as it is."""
+        async with self._mailbox:
+            if self.job.state is State.PAUSED:
+                await self._record.move(Trigger.RESUME, "queued", position=position(), record={"paused_by": None})
+                offer(self)
+            return self.job.state
+
+    async def stop(self, intent: Trigger) -> State:
+        """Pause, cancel or requeue. Returns the state the job settled in."""
+        async with self._mailbox:
+            await self._interrupt(intent)
+            # Settle here, not in `_run`: a task cancelled before its first step never enters its body.
+            if intent in TRANSITIONS[self.job.state]:
+                self._freed(self)
+                await self._settle(intent)
+            return self.job.state
+
+    async def sync(self) -> None:
+        """Make the bytes of an unfinished job durable. StorageError."""
+        await self._part.sync()
+
+    async def _run(self) -> None:
+        try:
+            if self._stale_part is not None:
+                await self._make_part(self.job, self._stale_part).discard()
+                self._stale_part = None
+            await self._part.take_up()
+            await self._rooms.engine.fetch(self.url, self._part, self._record, has_digest=self.job.sha256 is not None)
+            self.progress.finish()
+            await self._verify()
+        except errors.ArwdError as error:
+            await self._fail(error)
+        except Exception as error:
+            log.exception("Job %s broke", self.job.job_id, extra={"event": "job_broke", "job": self.job.job_id})
+            await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
+
+    async def _verify(self) -> None:
+        self._record.move(Trigger.FETCHED, "verifying", record={"total": self.progress.total})
+        actual = await self._part.digest()
+        await self._part.close()
+        expected = self.job.sha256
+        if expected is not None and actual != expected:
+            raise errors.Sha256Mismatch(expected=expected, actual=actual)
+        self._tail = asyncio.get_running_loop().create_task(self._place(actual))
+        await asyncio.shield(self._tail)
+
+    async def _place(self, actual: str) -> None:
+        name, job, shelf = self._part.name, self.job, self._rooms.library
+        assert name is not None
+        replaced = shelf.get(job.id)
+        status = await shelf.place(name, replaces=replaced is not None and replaced.name == name)
+        model = Model(
+            id=job.id,
+            provider=job.provider,
+            name=name,
+            sha256=actual,
+            bytes=status.st_size,
+            trust="none" if job.sha256 is None else "caller",
+            url=job.url,
+            mtime_ns=status.st_mtime_ns,
+            job_id=job.job_id,
+            validator=self._part.validator,
+        )
+        shelf.put(model)
+        job = self._record.close(Trigger.VERIFIED, actual_sha256=actual, trust=model.trust, name=name)
+        last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
+        news = (facts.changed("downloaded", job.id), last)
+        await self._record.publish(*news, changes=(library.record(model),))
+        await self._part.discard()  # the control file and the reservation: the part itself has its final name
+        if replaced is not None and replaced.name != name:
+            await shelf.remove(replaced)
+        await shelf.rewrite_list()
+        self._end()
+
+    async def _fail(self, error: errors.ArwdError) -> None:
+        await self._part.close()
+        if isinstance(error, errors.Sha256Mismatch):
+            await self._part.discard()
+        sentence = str(error)
+        job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
+        log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
+        last = facts.milestone(job, "error", code=error.code, error=sentence, **error.details())
+        await asyncio.shield(self._record.publish(last))
+        self._end()
+
+    async def _interrupt(self, intent: Trigger) -> None:
+        if self._task is None:
+            return
+        if not (intent is Trigger.PAUSE and self.job.state is State.VERIFYING):
+            self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._tail is not None:
+            await asyncio.wait([self._tail])
+            if (fault := self._tail.exception()) is not None:
+                log.warning("Job %s could not be finished: %s", self.job.job_id, fault, extra={"event": "tail_failed"})
+        self._task = self._tail = None
+        self.progress.end()
+        await self._part.close()
+
+    async def _settle(self, intent: Trigger) -> None:
+        name = self._part.name
+        if intent is Trigger.CANCEL:
+            try:
+                await self._part.discard()
+            except errors.StorageError as error:
+                log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
+            job = self._record.close(intent, name=None)
+            await self._record.publish(facts.milestone(job, "canceled"))
+            self._end()
+        elif intent is Trigger.PAUSE:
+            await self._record.move(intent, "paused", record={"name": name, "paused_by": "user"})
+        else:
+            await self._record.move(intent, "queued", record={"name": name})
+
+    def _end(self) -> None:
+        self._freed(self)
+        self._settled(self)
+        self.finished.set()
+
+    def _make_part(self, job: Job, name: str | None) -> Part:
+        finished = self._rooms.library.get(job.id)
+        return Part(
+            self._rooms.layout,
+            self._rooms.names,
+            model_id=job.id,
+            url=job.url,
+            name=name,
+            filename=job.filename,
+            own_name=None if finished is None else finished.name,
+            sha256=job.sha256,
+        )

@@ -1,0 +1,118 @@
+"""The nouns. All frozen, all keyword-only: a change makes a new one with `msgspec.structs.replace`."""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from arwd.errors import InvalidSha256
+from arwd.states import TERMINAL, State
+
+Trust = Literal["caller", "source", "none"]
+"""Whose digest held: the request's, the source's, or nobody's."""
+
+MAX_WHOLE = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asked for: which model, from where, and what it knows of the bytes."""
+
+    id: str
+    ref: str
+    """As given: it may carry secrets in its query and must not be shown."""
+    provider: str = "local"
+    sha256: str | None = None
+    filename: str | None = None
+
+
+class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of an artifact. Its mirrors may expire; its name, size and digest do not."""
+
+    mirrors: tuple[str, ...]
+    name: str | None = None
+    """None: the server says it, or else the URL does."""
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of one model at one revision, as a source found them."""
+
+    url: str
+    """What may be shown: no query, no credentials."""
+    files: tuple[RemoteFile, ...]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One accepted request and how far it came. Times are RFC 3339 UTC, sizes bytes."""
+
+    job_id: str
+    id: str
+    state: State
+    provider: str
+    url: str
+    """Redacted: without query."""
+    queued_at: str
+    sha256: str | None = None
+    """The digest the caller gave."""
+    filename: str | None = None
+    """The name the caller asked for."""
+    name: str | None = None
+    """The settled name below `models/`; reserved from then on."""
+    total: int | None = None
+    downloaded: int = 0
+    attempt: int = 0
+    """How many faults in a row since the last new byte; above 0 while waiting to try again."""
+    code: str | None = None
+    error: str | None = None
+    actual_sha256: str | None = None
+    trust: Trust | None = None
+    paused_by: Literal["user", "disk"] | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Has this job ended for good?"""
+        return self.state in TERMINAL
+
+
+def new_job(request: Request, url: str, *, job_id: str, state: State, now: str, **more: Any) -> Job:
+    """The job that this request makes; `url` is what may be shown of its ref."""
+    return Job(
+        job_id=job_id,
+        id=request.id,
+        state=state,
+        provider=request.provider,
+        url=url,
+        queued_at=now,
+        sha256=request.sha256,
+        filename=request.filename,
+        **more,
+    )
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A finished model: one verified file under its final name."""
+
+    id: str
+    provider: str
+    name: str
+    """The file, relative to `models/`: the state directory may be moved."""
+    sha256: str
+    bytes: int
+    trust: Trust
+    url: str
+    mtime_ns: int
+    job_id: str
+    validator: str | None = None
+
+
+def parse_sha256(text: str) -> str:
+    """The digest in lower case; InvalidSha256 unless it is 64 hexadecimal digits."""
+    if not _SHA256.fullmatch(text):
+        raise InvalidSha256("sha256 must be 64 hexadecimal digits.")
+    return text.lower()

@@ -1,0 +1,1 @@
+"""Where models come from: each source knows one kind of place and turns a ref into an artifact."""

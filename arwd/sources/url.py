@@ -1,0 +1,22 @@
+"""http and https URLs: one file, whose size and name the server tells when it is fetched."""
+
+from arwd import net
+from arwd.model import Artifact, RemoteFile, Request
+
+
+class UrlSource:
+    """Any URL. Asks nobody: what there is to know comes with the first response."""
+
+    def knows(self, ref: str) -> bool:
+        """Every ref with a scheme, so that a wrong one is refused as such."""
+        return True
+
+    async def resolve(self, request: Request) -> Artifact:
+        """The one file. RequestError says what is wrong with the URL."""
+        fault = net.fault_in(request.ref)
+        if fault is not None:
+            raise fault
+        return Artifact(
+            url=net.shown(request.ref),
+            files=(RemoteFile(mirrors=(request.ref,), sha256=request.sha256),),
+        )

@@ -1,0 +1,127 @@
+"""The finished models: which are there, how one gets in, how it leaves. Memory decides, SQLite records.
+
+A file gets its final name in one rename after every check; nothing else in arwd makes a name below `models/`.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from arwd import fs
+from arwd.database import Change
+from arwd.model import Model
+from arwd.store.layout import Layout
+
+_decoder = msgspec.msgpack.Decoder(Model)
+
+
+class Library:
+    """The models under their ids."""
+
+    def __init__(self, layout: Layout, models: Iterable[Model] = ()) -> None:
+        self._layout = layout
+        self._models = {model.id: model for model in models}
+        self._rewriting = asyncio.Lock()
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def get(self, model_id: str) -> Model | None:
+        """The finished model of this id."""
+        return self._models.get(model_id)
+
+    def put(self, model: Model) -> None:
+        """The model is in place."""
+        self._models[model.id] = model
+
+    def drop(self, model_id: str) -> None:
+        """The model is gone."""
+        self._models.pop(model_id, None)
+
+    def path(self, model: Model) -> Path:
+        """Where its file is."""
+        return self._layout.final(model.name)
+
+    def is_unchanged(self, model: Model) -> bool:
+        """Is the file still the one that was verified (size and modification time)?"""
+        try:
+            status = self.path(model).stat(follow_symlinks=False)
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (model.bytes, model.mtime_ns)
+
+    async def place(self, name: str, *, replaces: bool) -> os.stat_result:
+        """Give the verified part its final name, durably, in one rename: the commit point. StorageError.
+
+        `replaces`: this very id holds the name; otherwise an existing file is never replaced.
+        """
+        with fs.translate_errors(f"cannot put {name} in place"):
+            return await asyncio.to_thread(_place, self._layout.part(name), self._layout.final(name), replaces=replaces)
+
+    async def remove(self, model: Model) -> None:
+        """Unlink the model's own name. StorageError."""
+        with fs.translate_errors(f"cannot remove {model.name}"):
+            await asyncio.to_thread(self.path(model).unlink, missing_ok=True)
+            await asyncio.to_thread(fs.fsync_directory, self._layout.models)
+
+    async def discard_part(self, name: str) -> None:
+        """Delete a part that no job will take up. StorageError."""
+        with fs.translate_errors(f"cannot remove {name}.part"):
+            for path in (self._layout.part(name), self._layout.control_file(name)):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def rewrite_list(self) -> None:
+        """Bring `models.json` up to date: ARW's own list, for programs that read files rather than ask."""
+        async with self._rewriting:
+            entries = [
+                {
+                    "id": model.id,
+                    "provider": model.provider,
+                    "status": "available",
+                    "path": str(self.path(model)),
+                    "sha256": model.sha256,
+                    "bytes": model.bytes,
+                    "trust": model.trust,
+                }
+                for model in self._models.values()
+            ]
+            with fs.translate_errors("cannot write models.json"):
+                await asyncio.to_thread(fs.write_atomic, self._layout.list, msgspec.json.encode(entries))
+
+
+def record(model: Model) -> Change:
+    """The change that makes the model durable."""
+    encoded = msgspec.msgpack.encode(model)
+
+    def change(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("INSERT OR REPLACE INTO models (id, record) VALUES (?, ?)", (model.id, encoded))
+
+    return change
+
+
+def forget(model_id: str) -> Change:
+    """The change that makes its absence durable."""
+
+    def change(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DELETE FROM models WHERE id = ?", (model_id,))
+
+    return change
+
+
+def load(cursor: sqlite3.Cursor) -> list[Model]:
+    """Every recorded model."""
+    return [_decoder.decode(row) for (row,) in cursor.execute("SELECT record FROM models ORDER BY id")]
+
+
+def _place(part: Path, final: Path, *, replaces: bool) -> os.stat_result:
+    fs.fsync_file(part)
+    if replaces:
+        os.replace(part, final)
+    else:
+        fs.rename_without_replacing(part, final)
+    fs.fsync_directory(final.parent)
+    return final.stat(follow_symlinks=False)

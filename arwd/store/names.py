@@ -1,0 +1,60 @@
+"""Who owns which file name below `models/`. Rule: a name is settled once, before the first byte, and never moves."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from arwd import fs
+
+_SEPARATORS = re.compile(r"[/\\]")
+
+
+def preferred(*, filename: str | None, suggested: str | None, url: str) -> str:
+    """The name a file should have: the caller's, else the server's, else the last segment of the URL."""
+    raw = filename or suggested or unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
+    return fs.safe_name(_SEPARATORS.split(raw)[-1])
+
+
+class Names:
+    """The names in use: what lies on disk, and what running jobs have reserved."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._reserved: dict[str, str] = {}  # folded name -> model id
+
+    def settle(self, wanted: str, model_id: str, *, own: str | None = None) -> str:
+        """Reserve `wanted`, or the nearest free name. `own` is the name of the file that this id holds already."""
+        if own is not None and _fold(own) == _fold(wanted):
+            self._reserved[_fold(own)] = model_id
+            return own
+        taken = self._taken(model_id)
+        mark = "-" + hashlib.sha256(model_id.encode()).hexdigest()[:8]
+        candidate, number = wanted, 1
+        while _fold(candidate) in taken:
+            candidate = fs.shorten(wanted, mark if number == 1 else f"{mark}-{number}")
+            number += 1
+        self._reserved[_fold(candidate)] = model_id
+        return candidate
+
+    def hold(self, name: str, model_id: str) -> None:
+        """Reserve a name that was settled in an earlier life."""
+        self._reserved[_fold(name)] = model_id
+
+    def release(self, name: str) -> None:
+        """The name is free, as far as reservations go."""
+        self._reserved.pop(_fold(name), None)
+
+    def _taken(self, model_id: str) -> set[str]:
+        on_disk = {_fold(_stripped(entry)) for entry in os.listdir(self._directory)}
+        return on_disk | {name for name, owner in self._reserved.items() if owner != model_id}
+
+
+def _stripped(entry: str) -> str:
+    return entry.removesuffix(".json").removesuffix(".part") if entry.endswith((".part", ".part.json")) else entry
+
+
+def _fold(name: str) -> str:
+    # A file system that ignores case may also compare by another normal form; NFC is what safe_name makes.
+    return name.casefold()

@@ -1,0 +1,178 @@
+"""Buffers in, bytes on disk: one thread writes a part, another hashes what was written. Never on the loop.
+
+Chunks are gathered into slabs and written with one call each, without a copy. A slab is hashed only after its
+write has returned in full, so the digest is of what is on disk. Where the digest thread falls behind, or a part
+is taken up again, it catches up from the page cache instead of holding slabs in memory.
+"""
+
+import asyncio
+import hashlib
+import os
+import queue
+import threading
+from typing import Final
+
+from arwd.errors import StorageError
+
+SLAB: Final = 256 * 1024
+"""Bytes of one write. One call of more than 1 MiB halves the speed on virtual disks."""
+POOL: Final = 16
+"""Slabs that may wait for the disk; then the socket is paused."""
+_HASHING: Final = 8
+"""Slabs that may wait for the digest thread in memory; further ones it reads back."""
+_READ_BACK: Final = 1024 * 1024
+
+_Slab = tuple[int, list[bytes] | None, int]
+"""Offset, chunks (None: read them back), end."""
+
+
+class PartWriter:
+    """Appends to one open part. `put` never blocks; ask `full` and wait for `room`."""
+
+    def __init__(self, descriptor: int, offset: int) -> None:
+        """Takes over the descriptor, which is positioned nowhere; `offset` bytes of it are held already."""
+        self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self.accepted = offset
+        self.written = offset
+        self._chunks: list[bytes] = []
+        self._gathered = 0
+        self._hashed = 0
+        self._sha256 = hashlib.sha256()
+        self._failure: OSError | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._to_disk: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
+        self._to_digest: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._write_slabs, name="part-writer", daemon=True),
+            threading.Thread(target=self._hash_slabs, name="part-digest", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        # Begin at once with what is held: it is hashed while the rest arrives.
+        self._to_digest.put((0, None, offset))
+
+    @property
+    def full(self) -> bool:
+        """Is the disk behind by POOL slabs?"""
+        return self.accepted - self.written >= POOL * SLAB
+
+    def put(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._chunks.append(chunk)
+        self._gathered += len(chunk)
+        self.accepted += len(chunk)
+        if self._gathered >= SLAB:
+            self._hand_over()
+
+    async def room(self) -> None:
+        """Return when the writer is no longer full; StorageError if the disk refused."""
+        while self.full and self._failure is None:
+            await self._next_write()
+        self._raise_failure()
+
+    async def settle(self) -> None:
+        """Return when every byte taken is written; StorageError if the disk refused."""
+        self._hand_over()
+        while self.written < self.accepted and self._failure is None:
+            await self._next_write()
+        self._raise_failure()
+
+    async def digest(self) -> str:
+        """SHA-256 of the whole part. Nothing may be put afterwards."""
+        await self.settle()
+        await self._end_threads()
+        self._raise_failure()
+        return self._sha256.hexdigest()
+
+    async def close(self) -> None:
+        """Write what was taken, end the threads, close the file. Errors were told by the other calls."""
+        self._hand_over()
+        await self._end_threads()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _hand_over(self) -> None:
+        if self._chunks:
+            end = self.accepted
+            self._to_disk.put((end - self._gathered, self._chunks, end))
+            self._chunks, self._gathered = [], 0
+
+    async def _next_write(self) -> None:
+        waiter = self._loop.create_future()
+        # Appended before the state is looked at again: the disk thread changes the state first, then looks here.
+        self._waiters.append(waiter)
+        if self._failure is None and self._to_disk_is_behind():
+            await waiter
+        elif waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def _to_disk_is_behind(self) -> bool:
+        return self.written < self.accepted - self._gathered
+
+    async def _end_threads(self) -> None:
+        threads, self._threads = self._threads, []
+        if threads:
+            self._to_disk.put(None)
+            for thread in threads:
+                await asyncio.shield(self._loop.run_in_executor(None, thread.join))
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise StorageError(f"cannot write the part: {self._failure.strerror}") from self._failure
+
+    def _write_slabs(self) -> None:
+        while (slab := self._to_disk.get()) is not None:
+            offset, chunks, end = slab
+            assert chunks is not None
+            if self._failure is None:
+                try:
+                    _write_all(self._descriptor, chunks, offset)
+                except OSError as error:
+                    self._failure = error
+                else:
+                    self.written = end
+                    keep = self._to_digest.qsize() < _HASHING
+                    self._to_digest.put((offset, chunks if keep else None, end))
+            if self._waiters:
+                self._loop.call_soon_threadsafe(self._wake)
+        self._to_digest.put(None)
+
+    def _hash_slabs(self) -> None:
+        try:
+            while (slab := self._to_digest.get()) is not None:
+                offset, chunks, end = slab
+                self._catch_up(offset if chunks is not None else end)
+                for chunk in chunks or ():
+                    self._sha256.update(chunk)
+                self._hashed = end
+        except OSError as error:
+            self._failure = error
+
+    def _catch_up(self, end: int) -> None:
+        while self._hashed < end:
+            block = os.pread(self._descriptor, min(_READ_BACK, end - self._hashed), self._hashed)
+            if not block:
+                raise OSError(0, "the part is shorter than what was written to it")
+            self._sha256.update(block)
+            self._hashed += len(block)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _write_all(descriptor: int, chunks: list[bytes], offset: int) -> None:
+    missing = sum(map(len, chunks))
+    written = os.pwritev(descriptor, chunks, offset)
+    if written == missing:
+        return
+    # A short write: a full disk says so only at the next call.
+    rest = memoryview(b"".join(chunks))[written:]
+    offset += written
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
