@@ -124,6 +124,23 @@ async def get(
     raise errors.TooManyRedirects(f"{redact(url)}: more than {MAX_REDIRECTS} redirects")
 
 
+@contextlib.contextmanager
+def paused(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Take nothing from the socket meanwhile.
+
+    aiohttp drops what it has buffered of a body when the connection breaks; what still waits in the socket is kept.
+    Also, a slow disk must not count as a stalled peer.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    if protocol is not None:
+        protocol.pause_reading()
+    try:
+        yield
+    finally:
+        if protocol is not None and protocol.connected:
+            protocol.resume_reading()
+
+
 def _next_hop(url: str, location: str | None) -> str:
     if not location or not _VISIBLE.fullmatch(location):
         raise errors.BadRedirect(f"{redact(url)} redirects without a usable Location")

@@ -41,6 +41,7 @@ STATUS: Final = {
 }
 """State → status on this wire; a downloading job between two attempts says `retrying`."""
 
+_OUTCOMES: Final = {"accepted": "queued", "joined": "already-in-progress", "have": "complete"}
 _BAD_BODY: Final = (errors.InvalidField, errors.MissingField, errors.InvalidJson, errors.UnsupportedMediaType)
 
 
@@ -217,7 +218,7 @@ async def _named(request: Request) -> str:
 
 
 def _outcome_status(outcome: Outcome) -> str:
-    return "already-in-progress" if outcome.kind == "joined" else status_of(outcome.job)
+    return _OUTCOMES.get(outcome.kind) or status_of(outcome.job)
 
 
 def _standing(model_id: str, job: Job | None) -> Response:

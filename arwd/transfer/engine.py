@@ -18,6 +18,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     retry_for: float = 900.0
     """Seconds without a new byte until a transient fault ends the job."""
+    retry_pause: float = 1.0
+    """Seconds before the first retry; each further one waits twice as long, up to a minute."""
 
 
 class Holding(ranged.Sink, Protocol):
@@ -69,6 +71,7 @@ class Engine:
                     attempt,
                     idle=time.monotonic() - since,
                     retry_for=self._options.retry_for,
+                    first=self._options.retry_pause,
                     jitter=random.random(),  # noqa: S311 (spreads clients; nothing to guess)
                 )
                 if pause is None:

@@ -62,21 +62,26 @@ async def fetch(session: aiohttp.ClientSession, url: str, asked: Asked, sink: Si
         head = _head(response)
         verdict = judge(asked, head)
         if isinstance(verdict, Write):
-            if verdict.restarted is not None:
-                await report.restarted(verdict.restarted, sink.held)
-            await sink.begin(
-                start=verdict.start,
-                size=verdict.size,
-                validator=verdict.validator,
-                length_known=verdict.length_known,
-                suggested=suggested_name(head),
-            )
-            if verdict.start:
-                await report.resumed(verdict.start, verdict.size)
-            else:
-                await report.began(verdict.size)
+            with net.paused(response):
+                await _prepare(verdict, suggested_name(head), sink, report)
             await _take_body(response, verdict, head.url, sink, report)
     return verdict
+
+
+async def _prepare(verdict: Write, suggested: str | None, sink: Sink, report: Report) -> None:
+    if verdict.restarted is not None:
+        await report.restarted(verdict.restarted, sink.held)
+    await sink.begin(
+        start=verdict.start,
+        size=verdict.size,
+        validator=verdict.validator,
+        length_known=verdict.length_known,
+        suggested=suggested,
+    )
+    if verdict.start:
+        await report.resumed(verdict.start, verdict.size)
+    else:
+        await report.began(verdict.size)
 
 
 async def _take_body(response: aiohttp.ClientResponse, verdict: Write, url: str, sink: Sink, report: Report) -> None:
@@ -90,7 +95,8 @@ async def _take_body(response: aiohttp.ClientResponse, verdict: Write, url: str,
             sink.put(chunk)
             report.received(len(chunk))
             if sink.full:
-                await sink.room()
+                with net.paused(response):
+                    await sink.room()
     if missing:
         raise errors.Truncated(f"{url}: the body ended {missing} bytes early")
 

@@ -6,13 +6,16 @@ LONGEST_PAUSE = 60.0
 """Seconds. A server that comes back is noticed within a minute."""
 
 
-def delay(error: ArwdError, attempt: int, *, idle: float, retry_for: float, jitter: float) -> float | None:
+def delay(
+    error: ArwdError, attempt: int, *, idle: float, retry_for: float, first: float, jitter: float
+) -> float | None:
     """Seconds until the next attempt, or None to give up.
 
-    `attempt` counts faults since the last new byte, from 1; `idle` is the seconds since that byte; `jitter` is
-    uniform in [0, 1): it spreads clients that failed together.
+    `attempt` counts faults since the last new byte, from 1; `idle` is the seconds since that byte; `first` the pause
+    after the first fault, doubled with each further one; `jitter` is uniform in [0, 1): it spreads clients that
+    failed together.
     """
     if not error.retryable or idle >= retry_for:
         return None
-    ceiling = min(LONGEST_PAUSE, 2.0 ** min(attempt - 1, 16))
+    ceiling = min(LONGEST_PAUSE, first * 2.0 ** min(attempt - 1, 16))
     return min(ceiling * (0.5 + jitter / 2), max(retry_for - idle, 0.0))

@@ -1,0 +1,58 @@
+"""Fixtures that every kind of test shares."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests import origin as origins
+from tests import running
+from tests.origin import Origin
+from tests.running import Running
+
+COMPONENTS = {
+    "nginx": ("/usr/sbin/nginx", "make system-deps"),
+    "chromium": ("/usr/bin/chromium", "make system-deps"),
+    "curl": ("curl", "make system-deps"),
+    "systemd-analyze": ("systemd-analyze", "make system-deps"),
+    "weights": (str(Path(__file__).parent.parent / ".weights" / "silero_vad"), "make weights"),
+}
+
+
+def pytest_configure() -> None:
+    # What this machine's user has set must not steer the tests.
+    for name in list(os.environ):
+        if name.startswith(("ARWD_", "ARW_")) and not name.startswith("ARWD_TEST_"):
+            del os.environ[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for component in marker.args:
+            where, remedy = COMPONENTS[component]
+            if shutil.which(where) or Path(where).is_dir():
+                continue
+            sentence = f"{component} is not installed here; `{remedy}` installs it"
+            if os.environ.get("ARWD_TEST_STRICT") == "1":
+                pytest.fail(sentence)
+            pytest.skip(sentence)
+
+
+@pytest.fixture
+def data() -> bytes:
+    """A model's bytes: more than a slab, not a whole number of them."""
+    return bytes(range(256)) * 4_000 + b"the end"
+
+
+@pytest.fixture
+async def origin(data: bytes) -> AsyncIterator[Origin]:
+    async with origins.running(data) as served:
+        yield served
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running.daemon(tmp_path / "state") as started:
+        yield started

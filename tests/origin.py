@@ -1,0 +1,196 @@
+"""An origin whose faults are data: each request is answered by the next step of its script, the last one for ever.
+
+origin.script(Serve(1_000), Status(503), Serve())
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+@dataclass(frozen=True)
+class Serve:
+    """The file, with `Range` and `If-Range` honoured; after `count` bytes of the body the connection ends."""
+
+    count: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    etag: str | None = '"v1"'
+    framing: str = "length"  # or "chunked", "close"
+    pace: float = 0.0  # seconds between two pieces of 64 KiB
+
+
+@dataclass(frozen=True)
+class Stall:
+    """As Serve, but after `count` bytes nothing more comes, until `origin.go_on` is set."""
+
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Reset:
+    """As Serve, but after `count` bytes the connection is reset."""
+
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A status and a body of its own."""
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """These bytes, whatever they are, then the end of the connection."""
+
+    data: bytes
+
+
+Step = Serve | Stall | Reset | Status | Raw
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request, as it came."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class Origin:
+    """A raw HTTP/1.1 server on port 0. Counts its accepts, remembers its requests."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.accepts = 0
+        self.sent = 0
+        self.requests: list[Seen] = []
+        self.go_on = asyncio.Event()
+        self.arrived = asyncio.Condition()
+        self._script: list[Step] = [Serve()]
+        self._open: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def url(self, name: str = "model.gguf") -> str:
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+    def script(self, *steps: Step) -> None:
+        self._script = list(steps)
+
+    async def requested(self, count: int = 1) -> None:
+        """Return when so many requests have come."""
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: len(self.requests) >= count)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepts += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._answer(reader, writer):
+                    pass
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def close(self) -> None:
+        self.go_on.set()
+        for task in list(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        line, *fields = head.split("\r\n")
+        method, target, _ = line.split(" ")
+        headers = {
+            name.strip(): value.strip() for name, _, value in (field.partition(":") for field in fields if field)
+        }
+        step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        async with self.arrived:
+            self.requests.append(Seen(method, target, headers))
+            self.arrived.notify_all()
+        if isinstance(step, Raw):
+            writer.write(step.data)
+            await writer.drain()
+            return False
+        if isinstance(step, Status):
+            extra = "".join(f"{name}: {value}\r\n" for name, value in step.headers.items())
+            writer.write(
+                f"HTTP/1.1 {step.code} X\r\nContent-Length: {len(step.body)}\r\n{extra}\r\n".encode() + step.body
+            )
+            await writer.drain()
+            return True
+        return await self._send_file(step, headers, writer)
+
+    async def _send_file(
+        self, step: Serve | Stall | Reset, headers: Mapping[str, str], writer: asyncio.StreamWriter
+    ) -> bool:
+        serve = step if isinstance(step, Serve) else Serve(step.count)
+        start, head = self._head(serve, headers)
+        writer.write(head)
+        end = len(self.data) if serve.count is None else min(start + serve.count, len(self.data))
+        for offset in range(start, end, 65_536):
+            piece = self.data[offset : min(offset + 65_536, end)]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if serve.framing == "chunked" else piece)
+            await writer.drain()
+            self.sent += len(piece)
+            if serve.pace:
+                await asyncio.sleep(serve.pace)
+        if isinstance(step, Stall):
+            await self.go_on.wait()
+            return False
+        if isinstance(step, Reset):
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        if serve.framing == "chunked" and serve.count is None:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        return serve.framing != "close" and serve.count is None
+
+    def _head(self, serve: Serve, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        start, status = 0, "200 OK"
+        match = _RANGE.fullmatch(headers.get("Range", ""))
+        if match and headers.get("If-Range", serve.etag) == serve.etag:
+            start = int(match[1])
+        lines = [f"{name}: {value}" for name, value in serve.headers.items()]
+        if serve.etag is not None:
+            lines.append(f"ETag: {serve.etag}")
+        if match and start >= len(self.data):
+            lines += [f"Content-Range: bytes */{len(self.data)}", "Content-Length: 0"]
+            return start, ("HTTP/1.1 416 X\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+        if start:
+            status = "206 Partial Content"
+            lines.append(f"Content-Range: bytes {start}-{len(self.data) - 1}/{len(self.data)}")
+        lines += {
+            "length": [f"Content-Length: {len(self.data) - start}"],
+            "chunked": ["Transfer-Encoding: chunked"],
+            "close": ["Connection: close"],
+        }[serve.framing]
+        return start, (f"HTTP/1.1 {status}\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@contextlib.asynccontextmanager
+async def running(data: bytes) -> AsyncIterator[Origin]:
+    """An origin that serves `data` under every path."""
+    origin = Origin(data)
+    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
+    origin.port = server.sockets[0].getsockname()[1]
+    try:
+        yield origin
+    finally:
+        server.close()
+        await origin.close()
