@@ -37,7 +37,7 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
             encoded = json.dumps(body).encode()
-        with self._connect() as connection:
+        with contextlib.closing(self._connection()) as connection:
             try:
                 connection.request(method, path, encoded, headers)
                 response = connection.getresponse()
@@ -46,9 +46,7 @@ class Client:
                 raise self._not_reachable(error) from error
         answer = _decoded(raw)
         if response.status >= 400:
-            raise Refused(
-                answer.get("detail", f"status {response.status}") if isinstance(answer, dict) else str(answer)
-            )
+            raise Refused(_sentence(answer, response.status))
         return answer
 
     def follow(self, **query: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,24 +93,27 @@ class Client:
         headers = {"Accept": "text/event-stream", **self._headers}
         if last_id:
             headers["Last-Event-ID"] = last_id
-        with contextlib.ExitStack() as stack:
-            connection = stack.enter_context(self._connect())
+        connection = self._connection()
+        try:
             connection.request("GET", f"/events?{urlencode(query)}", headers=headers)
             response = connection.getresponse()
-            if response.status >= 400:
-                answer = _decoded(response.read())
-                raise Refused(answer.get("detail", "") if isinstance(answer, dict) else str(answer))
-            stack.pop_all()
+            _check(response)
+        except BaseException:
+            connection.close()
+            raise
         return response, connection
 
-    @contextlib.contextmanager
-    def _connect(self) -> Iterator[http.client.HTTPConnection]:
+    def _connection(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        with contextlib.closing(kind(self._parts.netloc, timeout=_TIMEOUT)) as connection:
-            yield connection
+        return kind(self._parts.netloc, timeout=_TIMEOUT)
 
     def _not_reachable(self, error: Exception) -> NotReachable:
         return NotReachable(f"No arwd answers at {self._url} ({error}). Start one with `arwd serve`.")
+
+
+def _check(response: http.client.HTTPResponse) -> None:
+    if response.status >= 400:
+        raise Refused(_sentence(_decoded(response.read()), response.status))
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
@@ -125,3 +126,9 @@ def _decoded(raw: bytes) -> Any:
         return json.loads(raw) if raw else None
     except ValueError:
         return raw.decode(errors="replace").strip()
+
+
+def _sentence(answer: Any, status: int) -> str:
+    if isinstance(answer, dict) and "detail" in answer:
+        return str(answer["detail"])
+    return str(answer or f"The daemon answered with status {status}.")

@@ -32,8 +32,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command came to."""
 
     id: str
-    status: str
     job_id: str | None = None
+    status: str
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,159 @@
+"""A daemon in a process of its own, seen from outside; and the commands that people run beside it."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from tests.running import Running
+
+PYTHON = (sys.executable, "-W", "error", "-m")
+ARWD = (*PYTHON, "arwd")
+
+_PIPE = asyncio.subprocess.PIPE
+_ADDRESS = re.compile(r"open (http://[^ ]+)/ in a browser")
+_DEADLINE = 20.0
+"""Seconds after which a process that should have ended is taken for hung."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, and what it said."""
+
+    status: int
+    output: str
+    errors: str
+
+
+class Child(Running):
+    """A running daemon whose inside nobody can reach: only its socket, its signals, its output and its files."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, url: str, state_dir: Path
+    ) -> None:
+        self.process = process
+        self.session = session
+        self.url = url
+        self.state_dir = state_dir
+        self.log = bytearray()
+        self._reading = asyncio.create_task(self._read_log())
+
+    @property
+    def models(self) -> Path:
+        return self.state_dir / "models"
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status: negative if a signal ended it."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit status, once there is one and the log is read."""
+        async with asyncio.timeout(_DEADLINE):
+            await self._reading
+            return await self.process.wait()
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        while data := await self.process.stderr.read(65_536):
+            self.log += data
+
+
+@contextlib.asynccontextmanager
+async def child(
+    state_dir: Path,
+    *arguments: str,
+    before: tuple[str, ...] = ARWD,
+    environ: Mapping[str, str] | None = None,
+    pass_fds: tuple[int, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Child]:
+    """`arwd serve` on port 0, killed at the end if it still runs. `before` is what starts the command `arwd`."""
+    process = await asyncio.create_subprocess_exec(
+        *before,
+        *("serve", "--port", "0", "--state-dir", str(state_dir), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=_PIPE,
+        stderr=_PIPE,
+        env=surroundings(state_dir.parent, {"ARWD_RESERVE": "0", "ARWD_RETRY_PAUSE": "0.01", **(environ or {})}),
+        pass_fds=pass_fds,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(_DEADLINE):
+            line = (await process.stdout.readline()).decode()
+        announced = _ADDRESS.search(line)
+        assert announced is not None, line + await _last_words(process)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), headers=headers) as session:
+            running = Child(process, session, announced[1], state_dir)
+            try:
+                yield running
+            finally:
+                await running.stop(signal.SIGKILL)
+    finally:
+        await _last_words(process)
+
+
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    _, complaints = await process.communicate()
+    return complaints.decode()
+
+
+async def run(*command: str, environ: Mapping[str, str] | None = None, home: Path | None = None) -> Ended:
+    """A command that ends by itself."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=_PIPE,
+        stderr=_PIPE,
+        env=surroundings(home, environ or {}),
+    )
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            output, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            await _last_words(process)
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(), complaints.decode())
+
+
+async def comes_true(question: Callable[[], bool]) -> None:
+    """Return when the answer is yes; for what no event tells, such as the control file that is removed last."""
+    async with asyncio.timeout(_DEADLINE):
+        while not question():
+            await asyncio.sleep(0.01)
+
+
+def surroundings(home: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: ours, but for the settings that this machine's user or its systemd may have made."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC", "WATCHDOG_PID")
+        and not name.endswith("_DIRECTORY")
+    }
+    if home is not None:
+        inherited |= {"XDG_CONFIG_HOME": str(home / "config"), "XDG_STATE_HOME": str(home / "default-state")}
+    return inherited | environ
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]

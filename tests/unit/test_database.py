@@ -1,0 +1,238 @@
+"""What is enqueued first is committed first, and a unit that fails takes nobody with it."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arwd import database
+from arwd.database import MIGRATIONS, Change, Database
+from arwd.errors import StorageError
+
+PATIENCE = 5.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "arwd.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Database]:
+    made = Database(path)
+    yield made
+    made.close()
+
+
+def settle(name: str, value: int) -> Change:
+    def change(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("INSERT INTO settled (name, value) VALUES (?, ?)", (name, value))
+
+    return change
+
+
+def fail(cursor: sqlite3.Cursor) -> None:
+    cursor.execute("INSERT INTO nowhere VALUES (1)")
+
+
+def refuse(cursor: sqlite3.Cursor) -> None:
+    raise StorageError("the disk is full")
+
+
+def settled(cursor: sqlite3.Cursor) -> dict[str, int]:
+    return dict(cursor.execute("SELECT name, value FROM settled"))
+
+
+async def test_what_was_written_can_be_read_once_its_future_ends(opened: Database) -> None:
+    await opened.write(settle("a", 1), settle("b", 2))
+    assert await opened.read(settled) == {"a": 1, "b": 2}
+
+
+async def test_units_are_applied_in_the_order_in_which_they_were_enqueued(opened: Database) -> None:
+    order: list[int] = []
+    units = [opened.write(lambda _, n=n: order.append(n)) for n in range(1_000)]
+    await asyncio.gather(*units)
+    assert order == list(range(1_000))
+
+
+async def test_futures_end_in_the_order_of_their_units(opened: Database) -> None:
+    order: list[int] = []
+    units = [opened.write(settle(str(n), n)) for n in range(600)]
+    for n, unit in enumerate(units):
+        unit.add_done_callback(lambda _, n=n: order.append(n))
+    await asyncio.gather(*units)
+    await asyncio.sleep(0)
+    assert order == list(range(600))
+
+
+@pytest.mark.parametrize("broken", [fail, refuse])
+async def test_a_unit_that_fails_takes_nobody_with_it(opened: Database, broken: Change) -> None:
+    before, failing, after = (
+        opened.write(settle("before", 1)),
+        opened.write(settle("half", 1), broken, settle("other half", 1)),
+        opened.write(settle("after", 1)),
+    )
+    with pytest.raises(StorageError):
+        await failing
+    await asyncio.gather(before, after)
+    assert await opened.read(settled) == {"before": 1, "after": 1}
+
+
+async def test_a_unit_with_a_fault_of_its_own_takes_nobody_with_it_either(opened: Database) -> None:
+    # SQLite's whole numbers end at 2^63: the driver raises OverflowError, which is no sqlite3.Error.
+    failing = opened.write(settle("too large", 2**63))
+    after = opened.write(settle("after", 1))
+    done, _ = await asyncio.wait([failing, after], timeout=PATIENCE)
+    assert done == {failing, after}
+    assert isinstance(failing.exception(), Exception)
+    assert await opened.read(settled) == {"after": 1}
+
+
+async def test_a_failure_names_the_file_and_keeps_its_cause(opened: Database) -> None:
+    with pytest.raises(StorageError, match=r"arwd\.db: no such table: nowhere") as caught:
+        await opened.write(fail)
+    assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+async def test_when_the_commit_fails_everyone_in_it_hears_so_and_the_next_may_succeed(
+    opened: Database, path: Path
+) -> None:
+    opened._writer.execute("PRAGMA busy_timeout = 0")
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        results = await asyncio.gather(*(opened.write(settle(str(n), n)) for n in range(3)), return_exceptions=True)
+        other.execute("ROLLBACK")
+    other.close()
+    assert [type(result) for result in results] == [StorageError] * 3
+    await opened.write(settle("later", 1))
+    assert await opened.read(settled) == {"later": 1}
+
+
+async def test_cancelling_the_future_does_not_take_the_unit_back(opened: Database) -> None:
+    opened.write(settle("a", 1)).cancel()
+    await opened.write(settle("b", 2))
+    assert await opened.read(settled) == {"a": 1, "b": 2}
+
+
+async def test_closing_commits_what_is_queued(path: Path) -> None:
+    opened = Database(path)
+    units = [opened.write(settle(str(n), n)) for n in range(300)]
+    opened.close()
+    await asyncio.gather(*units)
+    again = Database(path)
+    assert len(again.read_now(settled)) == 300
+    again.close()
+
+
+def test_units_written_by_a_loop_that_is_gone_are_committed_all_the_same(path: Path) -> None:
+    opened = Database(path)
+    held = threading.Event()
+
+    async def write() -> None:
+        opened.write(lambda _: held.wait(PATIENCE) and None, settle("a", 1))
+
+    asyncio.run(write())
+    held.set()
+    opened.close()
+    again = Database(path)
+    assert again.read_now(settled) == {"a": 1}
+    again.close()
+
+
+async def test_a_reader_cannot_write(opened: Database) -> None:
+    with pytest.raises(StorageError, match="readonly"):
+        await opened.read(settle("a", 1))
+
+
+async def test_a_broken_query_is_a_storage_error(opened: Database) -> None:
+    with pytest.raises(StorageError, match="cannot read"):
+        await opened.read(fail)
+
+
+async def test_a_reader_sees_no_half_of_a_unit(opened: Database) -> None:
+    in_the_middle, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(_: sqlite3.Cursor) -> None:
+        loop.call_soon_threadsafe(in_the_middle.set)
+        go_on.wait(PATIENCE)
+
+    unit = opened.write(settle("a", 1), wait, settle("b", 2))
+    await asyncio.wait_for(in_the_middle.wait(), PATIENCE)
+    assert await opened.read(settled) == {}
+    go_on.set()
+    await unit
+    assert await opened.read(settled) == {"a": 1, "b": 2}
+
+
+def version_of(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return int(version)
+
+
+async def test_opening_twice_migrates_once_and_loses_nothing(path: Path) -> None:
+    first = Database(path)
+    await first.write(settle("a", 1))
+    first.close()
+    assert version_of(path) == len(MIGRATIONS)
+    second = Database(path)
+    assert second.read_now(settled) == {"a": 1}
+    second.close()
+    assert version_of(path) == len(MIGRATIONS)
+
+
+async def test_only_new_migrations_are_applied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Database(path).close()
+    added = "CREATE TABLE added (value INTEGER); INSERT INTO added VALUES (42);"
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, added))
+    for _ in range(2):
+        opened = Database(path)
+        assert opened.read_now(lambda cursor: cursor.execute("SELECT value FROM added").fetchall()) == [(42,)]
+        opened.close()
+    assert version_of(path) == len(MIGRATIONS) + 1
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Database(path).close()
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);"))
+    with pytest.raises(StorageError, match="no such table: nowhere"):
+        Database(path)
+    monkeypatch.undo()
+    assert version_of(path) == len(MIGRATIONS)
+    opened = Database(path)
+    tables = opened.read_now(lambda cursor: cursor.execute("SELECT name FROM sqlite_master").fetchall())
+    assert ("half",) not in tables
+    opened.close()
+
+
+def test_a_file_of_a_newer_arwd_is_refused_and_left_alone(path: Path) -> None:
+    Database(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StorageError, match=r"newer arwd \(schema 99"):
+        Database(path)
+    assert version_of(path) == 99
+
+
+def test_what_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"these are not the pages you are looking for" * 100)
+    with pytest.raises(StorageError, match="cannot open"):
+        Database(path)
+
+
+def test_a_directory_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StorageError, match="cannot open"):
+        Database(path)
+
+
+def test_a_commit_is_on_the_disk_when_it_is_told(opened: Database) -> None:
+    (synchronous,) = opened._writer.execute("PRAGMA synchronous").fetchone()
+    (mode,) = opened._writer.execute("PRAGMA journal_mode").fetchone()
+    assert (synchronous, mode) == (2, "wal")

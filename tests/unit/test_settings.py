@@ -1,0 +1,177 @@
+"""First one wins: flag, `ARWD_*`, ARW's variables, the file, the service manager, the default. Mistakes are named."""
+
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+from arwd import settings
+from arwd.errors import SettingsError
+from arwd.settings import keys, load, state_dir
+
+
+@pytest.fixture(autouse=True)
+def _no_file_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda _: tmp_path / "nobody")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "arwd.toml"
+
+
+def test_without_anything_set_the_defaults_hold() -> None:
+    loaded = load({}, {})
+    assert (loaded.server.host, loaded.server.port) == ("127.0.0.1", 8090)
+    assert (loaded.jobs.max_jobs, loaded.net.stall_timeout, loaded.transfer.retry_for) == (3, 60.0, 900.0)
+    assert (loaded.bus.ring, loaded.bus.heartbeat, loaded.sources.resolve_timeout) == (8192, 15.0, 15.0)
+    assert (loaded.streams.max_streams, loaded.streams.max_streams_per_address) == (1000, 64)
+    assert (loaded.auth.token, loaded.auth.allowed_hosts) == ("", ())
+
+
+# Each source sets the state directory; the ones below it must not matter.
+SOURCES = ["flag", "ARWD_STATE_DIR", "ARW_STATE_DIR", "file", "STATE_DIRECTORY"]
+
+
+@pytest.mark.parametrize("first", range(len(SOURCES)))
+def test_the_first_source_that_says_something_wins(first: int, file: Path) -> None:
+    present = SOURCES[first:]
+    flags = {"state_dir": "/by/flag" if "flag" in present else None, "config": None}
+    environ = {name: f"/by/{name}" for name in present if name.isupper()}
+    if "file" in present:
+        file.write_text('state_dir = "/by/file"\n')
+        environ["ARWD_CONFIG"] = str(file)
+    assert load(flags, environ).store.state_dir == f"/by/{SOURCES[first]}"
+
+
+def test_without_a_source_the_platform_says_where_the_state_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(platformdirs, "user_state_path", lambda name: tmp_path / name)
+    assert state_dir(load({}, {})) == tmp_path / "arwd"
+
+
+def test_the_state_directory_is_absolute_whatever_was_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert state_dir(load({"state_dir": "here"}, {})) == tmp_path / "here"
+    assert state_dir(load({"state_dir": "~/there"}, {})) == Path("/home/somebody/there")
+
+
+def test_of_several_directories_of_the_manager_the_first_counts() -> None:
+    assert load({}, {"STATE_DIRECTORY": "/var/lib/arwd:/var/lib/other"}).store.state_dir == "/var/lib/arwd"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "room", "name", "expected"),
+    [
+        ("ARW_STATE_DIR", "/s", "store", "state_dir", "/s"),
+        ("ARW_PORT", "9000", "server", "port", 9000),
+        ("ARW_ADMIN_TOKEN", "t", "auth", "token", "t"),
+        ("ARWD_MAX_JOBS", "7", "jobs", "max_jobs", 7),
+        ("ARWD_STALL_TIMEOUT", "2.5", "net", "stall_timeout", 2.5),
+        ("ARWD_RESERVE", "1024", "store", "reserve", 1024),
+        ("ARWD_LOG_FORMAT", "json", "logs", "log_format", "json"),
+        ("ARWD_ALLOWED_HOSTS", "a.example, b.example:8090,", "auth", "allowed_hosts", ("a.example", "b.example:8090")),
+        ("ARWD_ALLOWED_ORIGINS", "https://a.example", "auth", "allowed_origins", ("https://a.example",)),
+        ("ARWD_TOKEN", "", "auth", "token", ""),
+        ("ARW_PORT", "", "server", "port", 8090),
+    ],
+)
+def test_a_variable_sets_its_setting(variable: str, value: str, room: str, name: str, expected: object) -> None:
+    assert getattr(getattr(load({}, {variable: value}), room), name) == expected
+
+
+def test_a_file_sets_what_it_names(file: Path) -> None:
+    file.write_text('port = 9001\nallowed_hosts = ["a.example"]\nheartbeat = 5\n')
+    loaded = load({"config": str(file)}, {})
+    assert (loaded.server.port, loaded.auth.allowed_hosts, loaded.bus.heartbeat) == (9001, ("a.example",), 5.0)
+
+
+def test_the_manager_s_directories_are_looked_into(tmp_path: Path, file: Path) -> None:
+    file.write_text("port = 9002\n")
+    (tmp_path / "arwd.token").write_text("from the credential\n")
+    loaded = load({}, {"CONFIGURATION_DIRECTORY": f"{tmp_path}:/elsewhere", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert loaded.server.port == 9002
+    assert loaded.auth.secret() == "from the credential"
+
+
+def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    loaded = load({}, {"ARWD_TOKEN_FILE": str(tmp_path / "gone")})
+    with pytest.raises(SettingsError, match="token_file .*gone"):
+        loaded.auth.secret()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "text", "sentence"),
+    [
+        ({}, {"ARWD_MAX_JOB": "3"}, "", r"no setting max_job \(from ARWD_MAX_JOB\)\. Did you mean max_jobs\?"),
+        ({}, {}, "heart_beat = 3", r"no setting heart_beat \(from .*arwd\.toml\)\. Did you mean heartbeat\?"),
+        ({"prot": 1}, {}, "", r"no setting prot \(from --prot\)\. Did you mean port\?"),
+        ({}, {"ARWD_XYZZY": "1"}, "", r"no setting xyzzy \(from ARWD_XYZZY\)\.$"),
+        ({}, {"ARWD_PORT": "many"}, "", r"port \(from ARWD_PORT\) is wrong"),
+        ({}, {"ARW_PORT": "many"}, "", r"port \(from ARW_PORT\) is wrong"),
+        ({}, {}, 'port = "8090x"', r"port \(from .*arwd\.toml\) is wrong"),
+        ({}, {}, "allowed_hosts = 3", r"allowed_hosts \(from .*arwd\.toml\) is wrong"),
+        ({}, {"ARWD_LOG_LEVEL": "loud"}, "", r"log_level \(from ARWD_LOG_LEVEL\) is wrong"),
+        ({}, {}, "port = ", r"settings file .*arwd\.toml is not valid TOML"),
+        ({"port": -1}, {}, "", "port is wrong: -1 is not between"),
+        ({"port": 65536}, {}, "", "port is wrong: 65536 is not between"),
+        ({}, {"ARWD_MAX_JOBS": "0"}, "", "max_jobs is wrong: 0 is below 1"),
+        ({}, {"ARWD_RING": "63"}, "", "ring is wrong: 63 is below 64"),
+        ({}, {"ARWD_HEARTBEAT": "0.5"}, "", "heartbeat is wrong"),
+        ({}, {"ARWD_STALL_TIMEOUT": "0"}, "", "stall_timeout is wrong"),
+        ({}, {"ARWD_STALL_TIMEOUT": "nan"}, "", "stall_timeout .*is wrong"),
+        ({}, {"ARWD_RETRY_FOR": "-1"}, "", "retry_for is wrong"),
+        ({}, {"ARWD_RESERVE": "-1"}, "", "reserve .*is wrong"),
+    ],
+)
+def test_a_mistake_is_named_with_where_it_was_made(
+    flags: dict[str, Any], environ: dict[str, str], text: str, sentence: str, file: Path
+) -> None:
+    if text:
+        file.write_text(text)
+        environ = {**environ, "ARWD_CONFIG": str(file)}
+    with pytest.raises(SettingsError, match=sentence) as caught:
+        load(flags, environ)
+    assert caught.value.exit_status == 78
+
+
+@pytest.mark.parametrize(("name", "value"), [("port", 0), ("port", 65535)])
+def test_the_ends_of_a_range_belong_to_it(name: str, value: int) -> None:
+    assert load({name: value}, {}).server.port == value
+
+
+def test_a_file_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Cannot read the settings file .*gone"):
+        load({"config": str(tmp_path / "gone")}, {})
+
+
+def test_the_clients_own_variables_and_everybody_else_s_are_let_be() -> None:
+    environ = {"ARWD_URL": "http://h", "ARWD_CONFIG": "", "PATH": "/bin", "ARW_OTHER": "x", "arwd_port": "1"}
+    assert load({}, environ) == load({}, {})
+
+
+def test_what_is_shown_has_every_setting_and_no_secret() -> None:
+    shown = load({}, {"ARWD_TOKEN": "s3cr3t", "ARWD_MAX_JOBS": "5"}).shown()
+    assert set(shown) == set(keys())
+    assert shown["max_jobs"] == 5
+    assert shown["token"]
+    assert "s3cr3t" not in repr(shown)
+
+
+def test_a_secret_that_is_not_set_is_shown_as_such() -> None:
+    assert load({}, {}).shown()["token"] == ""
+
+
+def test_an_ill_typed_token_is_not_repeated_in_the_error(file: Path) -> None:
+    file.write_text("token = 47114711\n")
+    with pytest.raises(SettingsError) as caught:
+        load({"config": str(file)}, {})
+    assert "47114711" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, (_, kind) in keys().items()])
+def test_every_setting_can_be_written_in_the_environment(name: str, kind: object) -> None:
+    assert f"{settings.PREFIX}{name.upper()}".removeprefix(settings.PREFIX).lower() == name
+    assert name not in {"config", "url"}
+    assert kind is not dict
