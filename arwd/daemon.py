@@ -21,9 +21,10 @@ from arwd.api.events import EventStreams
 from arwd.api.observe import Observe
 from arwd.api.pages import Pages
 from arwd.api.protocol import Protocol
+from arwd.bus import journal
 from arwd.bus.local import LocalBus
 from arwd.database import Database
-from arwd.errors import SettingsError, StartError
+from arwd.errors import SettingsError, StartError, StorageError
 from arwd.events import Fact, Lifecycle
 from arwd.jobs import ledger
 from arwd.jobs.manager import Manager
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 STREAM_PATIENCE = 0.5
 """Seconds that open streams have to take what they are due at a stop."""
+_HOUR = 3600.0
 _GRACE = 5
 """Seconds for requests that are being answered at a stop."""
 
@@ -58,6 +60,13 @@ class Daemon:
         self.policy = net.AddressPolicy()
         self.keeper = Keeper(token, time.monotonic)
         self.is_ready = False
+        self._bind_hosts: tuple[str, ...] = (options.server.host,)
+
+    def listen_on(self, listening: list[socket.socket]) -> None:
+        """These are our own addresses: names we answer to, and never a download's source."""
+        own = [each.getsockname()[:2] for each in listening if each.family != socket.AF_UNIX]
+        self.policy.own = frozenset(own)
+        self._bind_hosts += tuple(host for host, _ in own)
 
     async def open(self) -> Starlette:
         """Open what needs a loop, take up unfinished jobs, and return the application."""
@@ -65,7 +74,7 @@ class Daemon:
         self.session = net.open_session(options.net, self.policy)
         self.bus = LocalBus(self.database, options.bus)
         await self.bus.begin()
-        await self.database.write(ledger.prune)
+        await self.database.write(journal.prune, ledger.prune)
         self.library = Library(self.layout, self.database.read_now(library.load))
         rooms = Rooms(
             bus=self.bus,
@@ -76,7 +85,6 @@ class Daemon:
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
         self.manager.boot(self.database.read_now(ledger.load))
-        await self.library.rewrite_list()
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
@@ -86,7 +94,16 @@ class Daemon:
             Pages(self.keeper),
         )
         endpoints = [endpoint for dialect in dialects for endpoint in dialect.endpoints()]
-        return app.build(endpoints, keeper=self.keeper, options=options.auth, bind_host=options.server.host)
+        return app.build(endpoints, keeper=self.keeper, options=options.auth, bind_hosts=self._bind_hosts)
+
+    async def keep_house(self) -> None:
+        """Drop, every hour, what is too old to be kept."""
+        while True:
+            await asyncio.sleep(_HOUR)
+            try:
+                await self.database.write(journal.prune, ledger.prune)
+            except StorageError as error:
+                log.warning("Old records were not dropped: %s", error, extra={"event": "prune_failed"})
 
     async def quiesce(self) -> None:
         """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.
@@ -115,12 +132,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._watchdog = asyncio.get_running_loop().create_task(_feed_watchdog())
+        loop = asyncio.get_running_loop()
+        self._chores = [loop.create_task(_feed_watchdog()), loop.create_task(self._daemon.keep_house())]
         systemd.notify(f"READY=1\nSTATUS=Serving {addresses(sockets or [])}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         systemd.notify("STOPPING=1")
-        self._watchdog.cancel()
+        for chore in self._chores:
+            chore.cancel()
         await self._daemon.quiesce()
         await super().shutdown(sockets)
         await self._daemon.close()
@@ -156,10 +175,7 @@ def serve(options: Settings) -> None:
 
 
 async def _serve(daemon: Daemon, listening: list[socket.socket]) -> None:
-    own = [
-        (str(each.getsockname()[0]), int(each.getsockname()[1])) for each in listening if each.family != socket.AF_UNIX
-    ]
-    daemon.policy.own = frozenset(own)
+    daemon.listen_on(listening)
     server = Server(config(await daemon.open()), daemon)
     where = addresses(listening)
     log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})

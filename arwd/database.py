@@ -8,6 +8,7 @@ each unit a savepoint of its own: a unit that fails takes nobody with it, one fs
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -17,13 +18,15 @@ from typing import Final, TypeVar
 
 from arwd.errors import StorageError
 
+log = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 Change = Callable[[sqlite3.Cursor], None]
 """One room's part of a transaction. Rooms export functions that return one; `jobs` composes them."""
 
 MIGRATIONS: Final = (
     """
-    CREATE TABLE settled (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE jobs (job_id TEXT PRIMARY KEY, id TEXT NOT NULL, sequence INTEGER NOT NULL,
                        is_final INTEGER NOT NULL, finished_at TEXT, record BLOB NOT NULL) WITHOUT ROWID;
     CREATE INDEX jobs_by_sequence ON jobs (sequence);
@@ -35,7 +38,10 @@ MIGRATIONS: Final = (
 )
 """Each entry is applied once, in order; `user_version` counts them. Never edit one that was released."""
 
-_Unit = tuple[tuple[Change, ...], asyncio.Future[None]]
+After = Callable[[], None]
+"""What is to be done once a unit is durable and before anybody hears of it. May block."""
+
+_Unit = tuple[tuple[Change, ...], After | None, asyncio.Future[None]]
 _Outcome = tuple[asyncio.Future[None], StorageError | None]
 _BATCH = 256
 """Units in one transaction at most: bounds how long the first of them waits for its commit."""
@@ -56,13 +62,13 @@ class Database:
         self._thread.start()
         self._reading = concurrent.futures.ThreadPoolExecutor(1, "database-reader")
 
-    def write(self, *changes: Change) -> asyncio.Future[None]:
+    def write(self, *changes: Change, after: After | None = None) -> asyncio.Future[None]:
         """Enqueue one unit and return at once; the future ends when it is durable, or with StorageError.
 
-        Cancelling the future does not take the unit back.
+        `after` runs in between, in the writer's thread. Cancelling the future does not take the unit back.
         """
         done = asyncio.get_running_loop().create_future()
-        self._units.put((changes, done))
+        self._units.put((changes, after, done))
         return done
 
     async def read(self, query: Callable[[sqlite3.Cursor], Result]) -> Result:
@@ -104,14 +110,16 @@ class Database:
         cursor = self._writer.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
-            for changes, done in batch:
-                outcomes.append((done, self._apply(cursor, changes)))
+            outcomes = [(done, self._apply(cursor, changes)) for changes, _, done in batch]
             cursor.execute("COMMIT")
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 cursor.execute("ROLLBACK")
-            outcomes = [(done, self._failure(error)) for _, done in batch]
-        loop = batch[0][1].get_loop()
+            outcomes = [(done, self._failure(error)) for _, _, done in batch]
+        for (_, after, _), (_, failure) in zip(batch, outcomes, strict=True):
+            if after is not None and failure is None:
+                _tidy(after)
+        loop = batch[0][2].get_loop()
         # The loop is gone when a stop was cut short; the commit stands, nobody is left to be told.
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, outcomes)
@@ -122,16 +130,23 @@ class Database:
         try:
             for change in changes:
                 change(cursor)
-        except (sqlite3.Error, StorageError) as error:
+        except Exception as error:  # noqa: BLE001 (a bug in one room must not end the thread that all need)
             cursor.execute("ROLLBACK TO unit")
             failure = self._failure(error)
         cursor.execute("RELEASE unit")
         return failure
 
-    def _failure(self, error: sqlite3.Error | StorageError) -> StorageError:
+    def _failure(self, error: Exception) -> StorageError:
         failure = StorageError(f"{self._path.name}: {error}")
         failure.__cause__ = error
         return failure
+
+
+def _tidy(after: After) -> None:
+    try:
+        after()
+    except Exception:
+        log.exception("Something was left lying about", extra={"event": "tidy_failed"})
 
 
 def _settle(outcomes: list[_Outcome]) -> None:

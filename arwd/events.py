@@ -154,6 +154,11 @@ def publishable(fact: Fact, event_id: int) -> Event:
     )
 
 
+def control(event_id: int, kind: str, payload: _Payload) -> Event:
+    """An event about the stream itself, for one subscriber: `Service.Connected`, `Bus.Gap`."""
+    return Event(id=event_id, kind=kind, time=now(), data=_encoder.encode(payload), durability=Durability.ANSWER)
+
+
 def frame(event: Event, shape: Shape = "payload", *, named: bool = True) -> bytes:
     """One Server-Sent Event (WHATWG HTML §9.2): one line of JSON, so that nothing in a payload can break it."""
     name = b"event: %b\n" % event.kind.encode() if named else b""

@@ -1,5 +1,6 @@
 """The file system, made safe: whole-or-absent writes, durable directories, names that every platform takes."""
 
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -7,17 +8,20 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from arwd.errors import ReadOnly, StorageError
+
+Result = TypeVar("Result")
 
 MAX_NAME_BYTES = 120
 """Longest file name made here: eCryptfs allows 143 bytes, and `.part.json` and `-2` must still fit."""
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
-_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])(?:\.|$)", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 # Separators, what Windows refuses, control characters, and what only fools the eye (bidirectional and zero-width).
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
 
@@ -30,6 +34,23 @@ def translate_errors(what: str) -> Iterator[None]:
     except OSError as error:
         family = ReadOnly if error.errno == errno.EROFS else StorageError
         raise family(f"{what}: {error.strerror or error}") from error
+
+
+async def in_thread(
+    work: Callable[..., Result], *arguments: Any, undo: Callable[[Result], None] | None = None
+) -> Result:
+    """Run blocking work in a thread. A cancel waits for it to end, so that nothing appears after it was cleaned up.
+
+    `undo` is given the result that a cancelled caller does not get.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if undo is not None and running.exception() is None:
+            undo(running.result())
+        raise
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -95,6 +116,13 @@ def safe_name(raw: str) -> str:
     name = unicodedata.normalize("NFC", _UNSAFE.sub("_", raw)).lstrip(". ").rstrip(". ")
     if not name.strip("_"):
         return "model"
+    # Shortening may make a bad name of a good one (`NUL .txt`, `a.part .json`): until nothing changes any more.
+    while (fixed := _fixed(name)) != name:
+        name = fixed
+    return name
+
+
+def _fixed(name: str) -> str:
     if _RESERVED.match(name):
         name = "_" + name
     if name.casefold().endswith((".part", ".part.json")):

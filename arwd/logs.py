@@ -25,6 +25,9 @@ _ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F
 }
 
 
+_ESCAPED_IN_JSON: Final = {code: f"\\u{code:04x}" for code in _ESCAPED}
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged, and how a line looks."""
 
@@ -55,14 +58,19 @@ class Formatter(logging.Formatter):
         extra = {name: value for name, value in vars(record).items() if name not in _PLAIN}
         if self._form == "json":
             fields = {"time": moment, "level": record.levelname.lower(), "logger": record.name, "message": text}
-            line = msgspec.json.encode({**fields, **extra}, enc_hook=str).decode()
-        else:
-            tail = "".join(f" {name}={value}" for name, value in extra.items() if name != "event")
-            # The journal stamps and ranks lines itself; `<N>` is how it is told the rank (sd-daemon(3)).
-            level = record.levelname
-            head = f"<{_PRIORITY.get(level, 6)}>" if self._is_journal else f"{moment} {level.lower():7} "
-            line = f"{head}{text}{tail}"
+            values = {name: self._clean(value) for name, value in {**fields, **extra}.items()}
+            return msgspec.json.encode(values, enc_hook=str).decode().translate(_ESCAPED_IN_JSON)
+        tail = "".join(f" {name}={value}" for name, value in extra.items() if name != "event")
+        # The journal stamps and ranks lines itself; `<N>` is how it is told the rank (sd-daemon(3)).
+        level = record.levelname
+        head = f"<{_PRIORITY.get(level, 6)}>" if self._is_journal else f"{moment} {level.lower():7} "
+        line = f"{head}{text}{tail}"
         return self.redact(line).translate(_ESCAPED)
+
+    def _clean(self, value: object) -> object:
+        if isinstance(value, int | float | bool | None):
+            return value
+        return self.redact(str(value)).encode("utf-8", "backslashreplace").decode()
 
     def redact(self, line: str) -> str:
         """The line without secrets."""

@@ -42,8 +42,8 @@ _EMBEDS_IPV4: Final = {  # network -> how far the IPv4 address lies from the rig
     ipaddress.ip_network("64:ff9b::/96"): 0,
     ipaddress.ip_network("2002::/16"): 80,
 }
-_QUERY = re.compile(r"(?i)\b(https?://[^\s\"'<>?#]*)[?#][^\s\"'<>]*")
-_USERINFO = re.compile(r"(?i)\b(https?://)[^\s/@\"'<>]*@")
+_QUERY = re.compile(r"(?i)\b(https?://[^\s\"<>?#]*)[?#][^\s\"<>]*")
+_USERINFO = re.compile(r"(?i)\b(https?://)[^\s/\"<>]*@")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -160,6 +160,8 @@ def fault_in(url: str) -> errors.RequestError | None:
     """Why this URL cannot be fetched, or None if it can."""
     if not _VISIBLE.fullmatch(url):
         return errors.InvalidField("url may hold visible ASCII only; percent-encode the rest.")
+    if set(url) & set('"<>'):
+        return errors.InvalidField("url may not hold quotes or angle brackets; percent-encode them.")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -169,7 +171,7 @@ def fault_in(url: str) -> errors.RequestError | None:
     if parts.scheme.lower() not in ("http", "https"):
         return errors.InvalidUrlScheme()
     if "@" in parts.netloc:
-        return errors.CredentialsInUrl("url must not carry credentials; set them per origin in the settings.")
+        return errors.CredentialsInUrl("url must not carry a user name or password.")
     return None if host else errors.InvalidField("url names no host.")
 
 

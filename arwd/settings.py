@@ -159,4 +159,6 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, room), name)
         if not value >= least:
             raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
+    if settings.store.reserve is not None and settings.store.reserve < 0:
+        raise SettingsError(f"The setting reserve is wrong: {settings.store.reserve} is below 0.")
     return settings

@@ -37,7 +37,7 @@ def take_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.
     """The listening sockets the manager passed; the variables are removed, so that no child takes them for its own."""
     count, owner = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if owner != str(os.getpid()) or not count.isdigit():
+    if owner != str(os.getpid()) or not (count.isascii() and count.isdigit()):
         return []
     descriptors = range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count))
     for descriptor in descriptors:

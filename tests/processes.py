@@ -36,13 +36,11 @@ class Ended:
 class Child(Running):
     """A running daemon whose inside nobody can reach: only its socket, its signals, its output and its files."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, url: str, state_dir: Path
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, state_dir: Path, session: aiohttp.ClientSession) -> None:
         self.process = process
-        self.session = session
-        self.url = url
         self.state_dir = state_dir
+        self.session = session
+        self.url = ""
         self.log = bytearray()
         self._reading = asyncio.create_task(self._read_log())
 
@@ -54,16 +52,27 @@ class Child(Running):
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    async def announced(self) -> None:
+        """Return when the daemon has said where it is."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(_DEADLINE):
+            line = (await self.process.stdout.readline()).decode()
+        address = _ADDRESS.search(line)
+        if address is None:
+            await self.stop(signal.SIGKILL)
+        assert address is not None, line + self.log.decode()
+        self.url = address[1]
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status: negative if a signal ended it."""
-        if self.process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return await self.ended()
 
     async def ended(self) -> int:
         """The exit status, once there is one and the log is read."""
         async with asyncio.timeout(_DEADLINE):
-            await self._reading
+            await asyncio.shield(self._reading)
             return await self.process.wait()
 
     async def _read_log(self) -> None:
@@ -81,7 +90,7 @@ async def child(
     pass_fds: tuple[int, ...] = (),
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Child]:
-    """`arwd serve` on port 0, killed at the end if it still runs. `before` is what starts the command `arwd`."""
+    """`arwd serve` on port 0, stopped at the end. `before` is what starts the command `arwd`."""
     process = await asyncio.create_subprocess_exec(
         *before,
         *("serve", "--port", "0", "--state-dir", str(state_dir), *arguments),
@@ -91,27 +100,16 @@ async def child(
         env=surroundings(state_dir.parent, {"ARWD_RESERVE": "0", "ARWD_RETRY_PAUSE": "0.01", **(environ or {})}),
         pass_fds=pass_fds,
     )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(_DEADLINE):
-            line = (await process.stdout.readline()).decode()
-        announced = _ADDRESS.search(line)
-        assert announced is not None, line + await _last_words(process)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), headers=headers) as session:
-            running = Child(process, session, announced[1], state_dir)
-            try:
-                yield running
-            finally:
-                await running.stop(signal.SIGKILL)
-    finally:
-        await _last_words(process)
-
-
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    _, complaints = await process.communicate()
-    return complaints.decode()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), headers=headers) as session:
+        running = Child(process, state_dir, session)
+        try:
+            await running.announced()
+            yield running
+            if process.returncode is None:
+                assert await running.stop() == 0, running.log.decode()
+            assert b"Traceback" not in running.log, running.log.decode()
+        finally:
+            await running.stop(signal.SIGKILL)
 
 
 async def run(*command: str, environ: Mapping[str, str] | None = None, home: Path | None = None) -> Ended:
@@ -128,7 +126,8 @@ async def run(*command: str, environ: Mapping[str, str] | None = None, home: Pat
             output, complaints = await process.communicate()
     finally:
         if process.returncode is None:
-            await _last_words(process)
+            process.kill()
+            await process.communicate()
     assert process.returncode is not None
     return Ended(process.returncode, output.decode(), complaints.decode())
 

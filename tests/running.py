@@ -119,8 +119,8 @@ async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterato
     options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
     opened = Daemon(options, token)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    host, port = listening.getsockname()
-    opened.policy.own = frozenset({(host, port)})
+    port = listening.getsockname()[1]
+    opened.listen_on([listening])
     server = QuietServer(config(await opened.open()), opened)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:

@@ -23,7 +23,9 @@ from arwd.api.gate import Gate
 log = logging.getLogger(__name__)
 
 
-def build(endpoints: Iterable[Endpoint], *, keeper: Keeper, options: auth.Options, bind_host: str) -> Starlette:
+def build(
+    endpoints: Iterable[Endpoint], *, keeper: Keeper, options: auth.Options, bind_hosts: tuple[str, ...]
+) -> Starlette:
     """The ASGI application that answers these endpoints."""
     table = tuple(endpoints)
     table += _documents(table)
@@ -31,12 +33,12 @@ def build(endpoints: Iterable[Endpoint], *, keeper: Keeper, options: auth.Option
     routes = []
     for path, group in itertools.groupby(by_path, key=attrgetter("path")):
         answers = Path(tuple(group))
-        routes += [Route(path, answers), Route("/admin" + path.rstrip("/"), answers)]
+        routes += [Route(below + path.rstrip("/") or "/", answers, methods=answers.methods) for below in ("", "/admin")]
     # Literal paths before patterns: `/models/jobs` is not the model named jobs.
     routes.sort(key=lambda route: "{" in route.path)
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, keeper=keeper, options=options, bind_host=bind_host)],
+        middleware=[Middleware(Gate, keeper=keeper, options=options, bind_hosts=bind_hosts)],
         exception_handlers={errors.ArwdError: _refused, HTTPException: _no_route},
     )
     app.router.redirect_slashes = False
@@ -83,4 +85,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
+    allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
+    if allowed:
+        return problem.response(errors.MethodNotAllowed(", ".join(sorted(allowed.split(", ")))))
     return problem.response(errors.NotFound("There is nothing at this address. /openapi.json lists what there is."))

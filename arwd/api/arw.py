@@ -154,6 +154,7 @@ class Arw:
 
     async def jobs(self, request: Request) -> Response:
         """All kept jobs and the position that goes with them, in one step of the loop."""
+        await self._bus.quiet()
         entries = [self._entry(job, worker) for job, worker in self._manager.roster]
         return encode(JobList(jobs=entries, last_event_id=self._bus.head))
 

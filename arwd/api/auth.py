@@ -21,6 +21,9 @@ MAX_FAILURES: Final = 10
 """Wrong credentials from one address within FAILURE_WINDOW."""
 FAILURE_WINDOW: Final = 60.0
 
+_MAX_ADDRESSES: Final = 4_096
+"""Addresses remembered for their failures; then the oldest is forgotten."""
+
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They never change anything."""
 PUBLIC_PATHS: Final = frozenset(
@@ -82,20 +85,20 @@ def split_host(header: str) -> tuple[str, int | None] | None:
         port = parts.port
     except ValueError:
         return None
-    if not parts.hostname or header.endswith(":"):
+    after = header.rpartition("]")[2]
+    if not parts.hostname or header.endswith(":") or ("]" in header and after and not after.startswith(":")):
         return None
     return parts.hostname, port
 
 
-def allows_host(header: str, *, own_port: int, bind_host: str, allowed: tuple[str, ...]) -> bool:
+def allows_host(header: str, *, own_port: int, bind_hosts: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
     """Is this a name of ours (DNS rebinding)? A port, if given, must be the one that goes with the name."""
     given = split_host(header)
     if given is None:
         return False
     host, port = given
     own = {"localhost", "127.0.0.1", "::1"}
-    if not is_wildcard(bind_host):
-        own.add(bind_host.strip("[]").lower())
+    own |= {each.strip("[]").lower() for each in bind_hosts if not is_wildcard(each)}
     if host in own and port in (None, own_port):
         return True
     return any(
@@ -104,17 +107,17 @@ def allows_host(header: str, *, own_port: int, bind_host: str, allowed: tuple[st
     )
 
 
-def allows_page(headers: Mapping[str, str], *, own_origin: str, allowed: tuple[str, ...]) -> bool:
+def allows_page(headers: Mapping[str, str], *, own_origins: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
     """May the page that sent this request change something? Requests without a page always may."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin is not None:
-        return origin == own_origin or origin in allowed
+        return origin in own_origins or origin in allowed
     return site in (None, "same-origin", "none")
 
 
-def allows_reading(origin: str, *, own_origin: str, allowed: tuple[str, ...], has_token: bool) -> bool:
+def allows_reading(origin: str, *, own_origins: tuple[str, ...], allowed: tuple[str, ...], has_token: bool) -> bool:
     """May a page of this origin read our answers (CORS)?"""
-    if origin == own_origin or origin in allowed:
+    if origin in own_origins or origin in allowed:
         return True
     try:
         parts = urlsplit(origin)
@@ -155,6 +158,8 @@ class Keeper:
 
     def note_failure(self, address: str) -> None:
         """This address presented a wrong credential."""
+        if len(self._failures) >= _MAX_ADDRESSES:
+            del self._failures[next(iter(self._failures))]
         self._failures.setdefault(address, collections.deque(maxlen=MAX_FAILURES)).append(self._clock())
 
     def open_session(self) -> str:

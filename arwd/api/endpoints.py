@@ -52,12 +52,12 @@ class Path:
         self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
         if "GET" in self._by_method:
             self._by_method["HEAD"] = self._by_method["GET"]
+        self.methods = sorted(self._by_method)
+        """What it answers; the router must let nothing else through."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. ArwdError is left to the application."""
-        endpoint = self._by_method.get(scope["method"])
-        if endpoint is None:
-            raise errors.MethodNotAllowed(", ".join(sorted(self._by_method)))
+        endpoint = self._by_method[scope["method"]]
         try:
             response = await endpoint.handle(Request(scope, receive))
         except errors.ArwdError:
@@ -80,6 +80,7 @@ async def decode(request: Request, kind: type[Body]) -> Body:
         raise errors.UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
     raw = await _body(request)
     try:
+        raw.decode()  # msgspec does not look into fields that nobody reads
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
         raise _field_error(str(error)) from error

@@ -21,7 +21,7 @@ from arwd.api.query import PARAMETERS, Query, parse
 from arwd.bus.base import Selector
 from arwd.bus.local import LocalBus
 from arwd.bus.subscription import LocalSubscription
-from arwd.events import Durability, Event, frame
+from arwd.events import Event, frame
 from arwd.jobs.manager import Manager
 
 RETRY: Final = b"retry: 3000\n"
@@ -70,6 +70,8 @@ class EventStreams:
         job_ids = self._selected(query) if query.until_done else None
         if request.method == "HEAD":
             return EventSourceResponse(iter(()), headers=_HEADERS, ping=0)
+        if self._bus.is_closed:
+            return _refusal(request)
         address = address_of(request.scope)
         if sum(self._open.values()) >= self._options.max_streams or (
             self._open[address] >= self._options.max_streams_per_address
@@ -149,16 +151,14 @@ def _opening(subscription: LocalSubscription, query: Query, request_id: str) -> 
         version=__version__,
         resume_from=UNSET if query.start.after is None else query.start.after,
     )
-    frames = [RETRY, _frame(subscription.start, events.CONNECTED, connected, query.selector)]
-    frames += [frame(event, query.selector.shape, named=query.selector.named) for event in subscription.latest]
+    frames = [RETRY, _framed(events.control(subscription.start, events.CONNECTED, connected), query.selector)]
+    frames += [_framed(event, query.selector) for event in subscription.latest]
     if subscription.gap is not None:
-        frames.append(_frame(subscription.gap.to, events.GAP, subscription.gap, query.selector))
+        frames.append(_framed(events.control(subscription.gap.to, events.GAP, subscription.gap), query.selector))
     return b"".join(frames)
 
 
-def _frame(event_id: int, kind: str, payload: msgspec.Struct, selector: Selector) -> bytes:
-    data = msgspec.json.encode(payload)
-    event = Event(id=event_id, kind=kind, time=events.now(), data=data, durability=Durability.ANSWER)
+def _framed(event: Event, selector: Selector) -> bytes:
     return frame(event, selector.shape, named=selector.named)
 
 

@@ -23,11 +23,11 @@ _PREFLIGHT_HEADERS: Final = "Authorization, Content-Type, Last-Event-ID, X-ARW-A
 class Gate:
     """Lets requests through to the application, or answers them itself."""
 
-    def __init__(self, app: ASGIApp, *, keeper: Keeper, options: auth.Options, bind_host: str) -> None:
+    def __init__(self, app: ASGIApp, *, keeper: Keeper, options: auth.Options, bind_hosts: tuple[str, ...]) -> None:
         self._app = app
         self._keeper = keeper
         self._options = options
-        self._bind_host = bind_host
+        self._bind_hosts = bind_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request, in this order: Host, preflight, page, token."""
@@ -48,33 +48,34 @@ class Gate:
             await send(message)
 
         try:
-            own_origin = self._check_host(scope, headers)
-            extra += self._cors(headers, own_origin)
+            own_origins = self._check_host(scope, headers)
+            extra += self._cors(headers, own_origins)
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                await self._preflight(headers, own_origin)(scope, receive, stamped)
+                await self._preflight(headers, own_origins)(scope, receive, stamped)
                 return
-            self._check_page(scope, headers, own_origin)
-            self._check_token(scope, headers, own_origin)
+            self._check_page(scope, headers, own_origins)
+            self._check_token(scope, headers, own_origins)
         except errors.RequestError as error:
             await problem.response(error)(scope, receive, stamped)
             return
         await self._app(scope, receive, stamped)
 
-    def _check_host(self, scope: Scope, headers: Headers) -> str:
+    def _check_host(self, scope: Scope, headers: Headers) -> tuple[str, ...]:
         given = headers.getlist("host")
         if len(given) != 1 or auth.split_host(given[0]) is None:
             raise _malformed_host()
         port = scope["server"][1] if scope.get("server") else None
         allowed = self._options.allowed_hosts
-        if not auth.allows_host(given[0], own_port=port or 0, bind_host=self._bind_host, allowed=allowed):
+        if not auth.allows_host(given[0], own_port=port or 0, bind_hosts=self._bind_hosts, allowed=allowed):
             raise errors.HostDenied(
                 "This is not a name of this arwd. If it should be one, add it to the setting allowed_hosts."
             )
-        return f"{scope['scheme']}://{given[0].lower()}"
+        # Where a proxy speaks TLS for us, our page's origin is https under the same name.
+        return tuple(f"{scheme}://{given[0].lower()}" for scheme in ("https", scope["scheme"]))
 
-    def _cors(self, headers: Headers, own_origin: str) -> list[tuple[str, str]]:
+    def _cors(self, headers: Headers, own_origins: tuple[str, ...]) -> list[tuple[str, str]]:
         origin = headers.get("origin")
-        if origin is None or not self._may_read(origin, own_origin):
+        if origin is None or not self._may_read(origin, own_origins):
             return []
         return [
             ("Access-Control-Allow-Origin", origin),
@@ -82,14 +83,16 @@ class Gate:
             ("Access-Control-Expose-Headers", "X-Request-Id"),
         ]
 
-    def _may_read(self, origin: str, own_origin: str) -> bool:
+    def _may_read(self, origin: str, own_origins: tuple[str, ...]) -> bool:
         allowed = self._options.allowed_origins
-        return auth.allows_reading(origin, own_origin=own_origin, allowed=allowed, has_token=self._keeper.has_token)
+        return auth.allows_reading(origin, own_origins=own_origins, allowed=allowed, has_token=self._keeper.has_token)
 
-    def _preflight(self, headers: Headers, own_origin: str) -> Response:
+    def _preflight(self, headers: Headers, own_origins: tuple[str, ...]) -> Response:
         origin, method = headers.get("origin", ""), headers["access-control-request-method"]
-        may_change = auth.allows_page({"origin": origin}, own_origin=own_origin, allowed=self._options.allowed_origins)
-        if not may_change and not (method in auth.SAFE_METHODS and self._may_read(origin, own_origin)):
+        may_change = auth.allows_page(
+            {"origin": origin}, own_origins=own_origins, allowed=self._options.allowed_origins
+        )
+        if not may_change and not (method in auth.SAFE_METHODS and self._may_read(origin, own_origins)):
             raise _denied_origin()
         methods = "GET, HEAD, POST, PATCH, DELETE" if may_change else "GET, HEAD"
         return Response(
@@ -101,22 +104,23 @@ class Gate:
             },
         )
 
-    def _check_page(self, scope: Scope, headers: Headers, own_origin: str) -> None:
+    def _check_page(self, scope: Scope, headers: Headers, own_origins: tuple[str, ...]) -> None:
         if scope["method"] in auth.SAFE_METHODS:
             return
-        if not auth.allows_page(headers, own_origin=own_origin, allowed=self._options.allowed_origins):
+        if not auth.allows_page(headers, own_origins=own_origins, allowed=self._options.allowed_origins):
             raise _denied_origin()
 
-    def _check_token(self, scope: Scope, headers: Headers, own_origin: str) -> None:
+    def _check_token(self, scope: Scope, headers: Headers, own_origins: tuple[str, ...]) -> None:
         if not self._keeper.has_token or auth.is_public(scope["path"]):
             return
         session = session_of(headers)
-        if session is not None and self._keeper.knows_session(session):
-            # A cookie is sent by the browser, not by the page: to change something it needs a page of ours.
-            if scope["method"] in auth.SAFE_METHODS or headers.get("origin") == own_origin:
-                return
-            raise errors.Unauthorized("A session may change something only from arwd's own page.")
+        has_session = session is not None and self._keeper.knows_session(session)
+        # A cookie is sent by the browser, not by the page: to change something it needs a page of ours.
+        if has_session and (scope["method"] in auth.SAFE_METHODS or headers.get("origin") in own_origins):
+            return
         token = presented_token(headers)
+        if token is None and has_session:
+            raise errors.Unauthorized("A session may change something only from arwd's own page.")
         if token is None:
             raise errors.Unauthorized("This arwd wants a token: send it as Authorization: Bearer <token>.")
         check_token(self._keeper, address_of(scope), token)

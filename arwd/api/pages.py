@@ -97,7 +97,7 @@ class Pages:
                 self._keeper.open_session(),
                 max_age=auth.SESSION_SECONDS,
                 path="/",
-                secure=request.url.scheme == "https",
+                secure=request.headers.get("origin", request.url.scheme).startswith("https"),
                 httponly=True,
                 samesite="strict",
             )

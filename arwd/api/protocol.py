@@ -4,6 +4,7 @@ uvicorn has no deadline for a head, and its parser accepts any length of it and 
 """
 
 import asyncio
+import socket
 from typing import Any, Final
 
 import httptools
@@ -28,12 +29,20 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_bytes = 0
-        self._is_in_head = True
+        """Bytes received since this head began, as they came."""
+        self._parsed_bytes = 0
+        """Bytes of its complete headers."""
+        self._is_in_head, self._has_host = True, False
         self._deadline: asyncio.TimerHandle | None = None
         self._refusal: tuple[int, str] = (400, "Invalid HTTP request received.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio sets it only where the listening socket names its protocol; without it, the second write of
+            # every response waits 40 ms for an acknowledgement.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -52,7 +61,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head, self._has_host = True, False
+        self._head_bytes = self._parsed_bytes = 0
         if self._deadline is None:
             self._arm()
         self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
@@ -65,12 +75,15 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEAD:
+        self._parsed_bytes += len(name) + len(value) + 4  # with the colon, a space and the line's end
+        if self._parsed_bytes + len(self.url) > MAX_HEAD:
             self._refuse_head()
             raise Refused
-        if name.lower() == b"host" and sum(known == b"host" for known, _ in self.headers) > 1:
-            self._refusal = 400, "The request has two Host headers."
-            raise Refused
+        if name.lower() == b"host":
+            if self._has_host:
+                self._refusal = 400, "The request has two Host headers."
+                raise Refused
+            self._has_host = True
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
@@ -78,6 +91,16 @@ class Protocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._check_absolute_form()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            # Answered before its body ended, so the rest of it is only read to be dropped: not for ever.
+            self._arm()
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         status, sentence = self._refusal
@@ -90,6 +113,8 @@ class Protocol(HttpToolsProtocol):
         # RFC 9112 §3.2.2: the authority in the target replaces Host. One that differs is an attempt to be two hosts.
         target = httptools.parse_url(self.url)
         authority = target.host or b""
+        if b":" in authority:
+            authority = b"[%b]" % authority
         if target.port:
             authority += b":%d" % target.port
         host = next((value for name, value in self.headers if name == b"host"), b"")
@@ -101,6 +126,7 @@ class Protocol(HttpToolsProtocol):
         self._refusal = 431, f"The request's head is longer than {MAX_HEAD} bytes."
 
     def _arm(self) -> None:
+        self._disarm()
         self._deadline = self.loop.call_later(HEAD_DEADLINE, self._expire)
 
     def _disarm(self) -> None:
@@ -110,9 +136,13 @@ class Protocol(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._is_in_head:
             self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."
             self.send_400_response("")
+        else:
+            self.transport.close()
 
 
 def transport_of(scope: Scope) -> asyncio.Transport | None:

@@ -13,7 +13,7 @@ from arwd.model import MAX_WHOLE
 
 Value = TypeVar("Value")
 
-_WHOLE: Final = re.compile(r"\d{1,16}")
+_WHOLE: Final = re.compile(r"[0-9]{1,16}")
 _SHAPES: Final[Mapping[str, events.Shape]] = {
     "payload": "payload", "envelope": "envelope", "cloudevents": "cloudevents"
 }  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from arwd.database import Change
+from arwd.database import After, Change
 from arwd.events import Event, Fact, Shape
 
 Write = Callable[[bytes, bool], Awaitable[None]]
@@ -67,8 +67,10 @@ class Bus(Protocol):
     def head(self) -> int:
         """The newest id that everyone may see: no position beyond it is ever named."""
 
-    def publish(self, *facts: Fact, changes: tuple[Change, ...] = ()) -> asyncio.Future[None]:
-        """Commit the facts with the changes they belong to, then reveal them. Ends at the commit; never blocks."""
+    def publish(
+        self, *facts: Fact, changes: tuple[Change, ...] = (), after: After | None = None
+    ) -> asyncio.Future[None]:
+        """Commit the facts with the changes they belong to, run `after`, then reveal them. Never blocks."""
 
     def tell(self, fact: Fact) -> None:
         """Publish a tick or an answer: nothing is written to disk."""

@@ -68,11 +68,11 @@ class Ids:
 
 def _reserve(limit: int) -> Change:
     def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO settled (name, value) VALUES ('ids_reserved', ?)", (limit,))
+        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES ('ids_reserved', ?)", (limit,))
 
     return change
 
 
 def _read_reserved(cursor: sqlite3.Cursor) -> int | None:
-    row = cursor.execute("SELECT value FROM settled WHERE name = 'ids_reserved'").fetchone()
+    row = cursor.execute("SELECT value FROM marks WHERE name = 'ids_reserved'").fetchone()
     return None if row is None else int(row[0])

@@ -40,14 +40,14 @@ def begin_after(floor: int) -> Change:
     """The change that records: nothing at or below this id can be replayed."""
 
     def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO settled (name, value) VALUES ('journal_floor', ?)", (floor,))
+        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES ('journal_floor', ?)", (floor,))
 
     return change
 
 
 def load_floor(cursor: sqlite3.Cursor) -> int | None:
     """The id after which every milestone is here; None in a new database."""
-    row = cursor.execute("SELECT value FROM settled WHERE name = 'journal_floor'").fetchone()
+    row = cursor.execute("SELECT value FROM marks WHERE name = 'journal_floor'").fetchone()
     return None if row is None else int(row[0])
 
 
@@ -57,13 +57,13 @@ def load_recent(cursor: sqlite3.Cursor, count: int) -> list[Event]:
     return [_event(row) for row in reversed(rows)]
 
 
-def load_latest_of_jobs(cursor: sqlite3.Cursor) -> dict[str, Event]:
-    """The newest milestone of every job."""
+def load_latest_of_jobs(cursor: sqlite3.Cursor, count: int) -> dict[str, Event]:
+    """The newest milestone of each of the `count` jobs that were heard of last."""
     query = (
         f"SELECT {_COLUMNS} FROM events WHERE id IN"
-        " (SELECT max(id) FROM events WHERE job_id IS NOT NULL GROUP BY job_id)"
+        " (SELECT max(id) FROM events WHERE job_id IS NOT NULL GROUP BY job_id ORDER BY 1 DESC LIMIT ?)"
     )
-    events = [_event(row) for row in cursor.execute(query)]
+    events = [_event(row) for row in cursor.execute(query, (count,))]
     return {event.job_id: event for event in events if event.job_id is not None}
 
 

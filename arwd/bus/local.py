@@ -17,7 +17,7 @@ from arwd.bus.base import Selector, Start
 from arwd.bus.ids import Ids
 from arwd.bus.ring import Batch, Ring
 from arwd.bus.subscription import LocalSubscription
-from arwd.database import Change, Database
+from arwd.database import After, Change, Database
 from arwd.events import Durability, Event, Fact, publishable
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,12 @@ _CROWD = 256
 """A backlog of more events than this loses its overtaken ticks."""
 _BATCH_BYTES = 64 * 1024
 """Bytes of one write: uvicorn's high-water mark, so that one write at most waits in its buffer."""
+_JOBS = 2_000
+"""Jobs whose newest milestone is known after a start: more than are kept."""
 _TURN = 128
 """Subscribers served before the loop gets its turn: it holds 5,000 subscribers' flush to 3 ms at a stretch."""
+
+_Publication = tuple[tuple[Fact, ...], tuple[Change, ...], After | None, asyncio.Future[None]]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +52,7 @@ class LocalBus:
         self._ids = Ids(database, self._drain)
         self._floor = database.read_now(journal.load_floor)
         recent = database.read_now(lambda cursor: journal.load_recent(cursor, options.ring // 2))
-        self._latest = database.read_now(journal.load_latest_of_jobs)
+        self._latest = database.read_now(lambda cursor: journal.load_latest_of_jobs(cursor, _JOBS))
         floor = self._ids.last if self._floor is None else self._floor
         if len(recent) == options.ring // 2:
             floor = recent[0].id - 1
@@ -60,21 +64,21 @@ class LocalBus:
             floor=floor,
             recent=recent,
         )
-        self._waiting: collections.deque[tuple[tuple[Fact, ...], tuple[Change, ...], asyncio.Future[None]]]
-        self._waiting = collections.deque()
+        self._waiting: collections.deque[_Publication] = collections.deque()
         self._subscriptions: set[LocalSubscription] = set()
         self._is_flushing = False
         self._has_news = False
         self._heartbeat: asyncio.TimerHandle | None = None
+        self.is_closed = False
+        """No stream is opened any more."""
         self.published = 0
         """Events given an id since the start."""
 
     async def begin(self) -> None:
-        """Reserve ids and drop what is too old. StorageError."""
+        """Reserve ids and begin to beat. StorageError."""
         await self._ids.begin()
         if self._floor is None:
             await self._database.write(journal.begin_after(self._ids.last))
-        await self._database.write(journal.prune)
         self._beat()
 
     @property
@@ -95,16 +99,24 @@ class LocalBus:
         """The job is no longer kept."""
         self._latest.pop(job_id, None)
 
-    def publish(self, *facts: Fact, changes: tuple[Change, ...] = ()) -> asyncio.Future[None]:
-        """Commit the facts with the changes they belong to, then reveal them.
+    def publish(
+        self, *facts: Fact, changes: tuple[Change, ...] = (), after: After | None = None
+    ) -> asyncio.Future[None]:
+        """Commit the facts with the changes they belong to, run `after` in the database's thread, then reveal them.
 
         The future ends at the commit, or with StorageError: then the facts were not published and the changes
         not made. Cancelling it takes nothing back.
         """
         outcome = asyncio.get_running_loop().create_future()
-        self._waiting.append((facts, changes, outcome))
+        self._newest = outcome
+        self._waiting.append((facts, changes, after, outcome))
         self._drain()
         return outcome
+
+    async def quiet(self) -> None:
+        """Return in a moment when everything published is revealed: memory and `head` then say the same."""
+        while self._waiting or self._ring.has_pending:
+            await asyncio.wait([self._newest])
 
     def tell(self, fact: Fact) -> None:
         """Publish a tick or an answer. It is dropped while no id can be had: nobody may wait for it."""
@@ -124,6 +136,7 @@ class LocalBus:
 
     async def close(self, patience: float) -> None:
         """End every stream: healthy ones with all they are due, after `patience` seconds the rest by force."""
+        self.is_closed = True
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         for subscription in list(self._subscriptions):
@@ -137,7 +150,10 @@ class LocalBus:
     def join(self, subscription: LocalSubscription) -> None:
         """From now on the hub serves this subscription."""
         self._subscriptions.add(subscription)
-        self._wake()
+        if self.is_closed:
+            subscription.end()
+        else:
+            self._wake()
 
     def leave(self, subscription: LocalSubscription) -> None:
         """The subscription is over."""
@@ -146,7 +162,7 @@ class LocalBus:
     def _drain(self) -> None:
         # The facts draw their ids and enter the database's queue in one step: id order is commit order.
         while self._waiting:
-            facts, changes, outcome = self._waiting[0]
+            facts, changes, after, outcome = self._waiting[0]
             first = self._ids.draw(len(facts))
             if first is None:
                 return
@@ -154,7 +170,7 @@ class LocalBus:
             events = [publishable(fact, first + number) for number, fact in enumerate(facts)]
             for event in events:
                 self._ring.reserve(event.id)
-            written = self._database.write(*changes, *map(journal.record, events))
+            written = self._database.write(*changes, *map(journal.record, events), after=after)
             written.add_done_callback(functools.partial(self._committed, events, outcome))
 
     def _committed(self, events: list[Event], outcome: asyncio.Future[None], written: asyncio.Future[None]) -> None:

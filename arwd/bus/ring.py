@@ -48,6 +48,11 @@ class Ring:
         """The visible head: the newest position that may be named."""
         return self._pending[0] - 1 if self._pending else self._newest
 
+    @property
+    def has_pending(self) -> bool:
+        """Does a milestone wait for its commit?"""
+        return bool(self._pending)
+
     def append(self, event: Event) -> None:
         """Take the next place with an event that is visible as soon as all before it are."""
         self._take(event.id, event)
@@ -62,6 +67,8 @@ class Ring:
         place = self._place(event.id) - 1
         if 0 <= place < len(self._ids) and self._ids[place] == event.id:
             self._events[place] = event
+        else:
+            self.floor = max(self.floor, event.id)  # forgotten while it was pending: a gap for those before it
         self.give_up(event.id)
 
     def give_up(self, event_id: int) -> None:
@@ -120,7 +127,7 @@ class Ring:
     def _cut(self, count: int) -> None:
         for event in self._events[:count]:
             if event is not None and event.durability is Durability.MILESTONE:
-                self.floor = event.id
+                self.floor = max(self.floor, event.id)
         del self._ids[:count], self._events[:count]
 
 

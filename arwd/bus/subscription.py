@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from arwd.bus.base import Selector, Start, Write
 from arwd.bus.ring import Batch, Ring
-from arwd.events import Event, Gap
+from arwd.events import GAP, Event, Gap, control, frame
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,9 @@ class LocalSubscription:
         """Send what is next, if the last write is done. Is there more to send right away?"""
         if self._is_busy() or self._write is None:
             return False
+        if self._cursor < self._ring.floor:
+            self._tell_gap(now)
+            return True
         head = self._ring.head
         end = self._end()
         if self._cursor < (head if end is None else end):
@@ -179,6 +182,19 @@ class LocalSubscription:
             missing.discard(event.job_id or "")
             end = event.id
         return None if missing else max(end, self._floor)
+
+    def _tell_gap(self, now: float) -> None:
+        # The ring went round while this subscriber was busy: what it missed is not here any more.
+        gap = Gap(after=self._cursor, to=self._ring.floor)
+        told = frame(control(gap.to, GAP, gap), self._selector.shape, named=self._selector.named)
+        if self._waiting:
+            self._waiting -= {job_id for job_id in self._waiting if self._is_past(job_id, gap.to)}
+        self._cursor, self._last_write = gap.to, now
+        self._send(told, more=True)
+
+    def _is_past(self, job_id: str, position: int) -> bool:
+        latest = self._bus.latest(job_id)
+        return latest is not None and latest.is_final and latest.id <= position
 
     def _pass_by(self, cursor: int) -> None:
         if self._waiting:

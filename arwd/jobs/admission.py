@@ -82,5 +82,5 @@ def _adoptable(request: Request, shown_url: str, failed: Job) -> str | None:
     if failed.name is None or (request.filename is not None and request.filename != failed.filename):
         return None
     by_digest = request.sha256 is not None and failed.sha256 in (None, request.sha256)
-    by_url = shown_url == failed.url and request.sha256 == failed.sha256
+    by_url = shown_url == failed.url and request.sha256 in (None, failed.sha256)
     return failed.name if by_digest or by_url else None

@@ -13,14 +13,14 @@ import msgspec
 
 from arwd import errors, events
 from arwd.database import Change
-from arwd.jobs import admission, facts, ledger
+from arwd.jobs import admission, boot, facts, ledger
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
 from arwd.model import Job, Model, Request, new_job
 from arwd.sources.registry import Registry
-from arwd.states import TRANSITIONS, State, Trigger, advance
+from arwd.states import State, Trigger, advance
 from arwd.store import library
 
 log = logging.getLogger(__name__)
@@ -45,19 +45,13 @@ class Manager:
 
     def boot(self, jobs: list[Job]) -> None:
         """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
-        for model in [model for model in self._rooms.library if not self._rooms.library.is_unchanged(model)]:
-            log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
-            self._rooms.library.drop(model.id)
-            self._rooms.bus.publish(facts.changed("missing", model.id), changes=(library.forget(model.id),))
+        boot.unlist_missing(self._rooms)
         for job in jobs:
             if job.is_final:
                 self.roster.keep(job)
                 self.roster.make_newest(job)
                 continue
-            url = ledger.read_secret(self._rooms.layout.secret(job.job_id)) or job.url
-            if Trigger.REQUEUE in TRANSITIONS[job.state]:
-                job = msgspec.structs.replace(job, state=advance(job.state, Trigger.REQUEUE))
-                self._rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
+            job, url = boot.revived(job, self._rooms)
             worker = self._employ(job, url)
             if job.name is not None:
                 self._rooms.names.hold(job.name, job.id)
@@ -71,6 +65,7 @@ class Manager:
         """
         artifact = await self._registry.resolve(request)
         while True:
+            await self._settled_files(request.id)
             # No await between looking and acting: this is where equal requests become one job.
             model, worker = self._rooms.library.get(request.id), self.roster.worker(request.id)
             decision = admission.decide(
@@ -101,6 +96,7 @@ class Manager:
         """Begin to cancel the job of this id; None if there is none. `canceled` follows within a second."""
         worker = self.roster.worker(model_id)
         if worker is None:
+            await self._settled_files(model_id)
             await self._discard_left_over(model_id)
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
             return None
@@ -131,13 +127,14 @@ class Manager:
         if worker is not None:
             worker.is_canceling = True
             await worker.stop(Trigger.CANCEL)
+        await self._settled_files(model_id)
         was_there = await self._discard_left_over(model_id) or worker is not None
         model = self._rooms.library.get(model_id)
         if model is not None:
             self._rooms.library.drop(model_id)
             await self._rooms.library.remove(model)
-            await self._rooms.bus.publish(facts.changed("delete", model_id), changes=(library.forget(model_id),))
-            await self._rooms.library.rewrite_list()
+            gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying()
+            await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
         elif not was_there:
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
         return was_there or model is not None
@@ -206,6 +203,11 @@ class Manager:
         self.roster.make_newest(job)
         await self._rooms.bus.publish(facts.complete(job, model, cached=True), changes=(ledger.record(job),))
         return Outcome(kind="have", job=job)
+
+    async def _settled_files(self, model_id: str) -> None:
+        """Return when no job of this id that is over has anything left to do with its files."""
+        while (worker := self.roster.settling(model_id)) is not None:
+            await worker.finished.wait()
 
     async def _discard_left_over(self, model_id: str) -> bool:
         """Delete the part that a failed job of this id left."""

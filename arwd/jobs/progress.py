@@ -68,9 +68,11 @@ class Progress:
 
     def finish(self) -> None:
         """Every byte is here: one last tick, at 100 %, unless the last one said so already."""
-        self.end()
+        if self._due is not None:
+            self._due.cancel()
         if self._told != self.downloaded:
             self._fire()
+        self.end()
 
     @property
     def percent(self) -> int | None:

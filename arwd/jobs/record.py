@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from arwd import errors, events
 from arwd.bus.base import Bus
-from arwd.database import Change
+from arwd.database import After, Change
 from arwd.events import Fact
 from arwd.jobs import facts, ledger
 from arwd.jobs.progress import Progress
@@ -55,9 +55,11 @@ class Record:
         )
         return self.job
 
-    def publish(self, *news: Fact, changes: tuple[Change, ...] = ()) -> asyncio.Future[None]:
-        """Write the record as it stands, with what belongs to it, and tell the news."""
-        return self._bus.publish(*news, changes=(*changes, ledger.record(self.job)))
+    def publish(
+        self, *news: Fact, changes: tuple[Change, ...] = (), after: After | None = None
+    ) -> asyncio.Future[None]:
+        """Write the record as it stands, with what belongs to it, run `after`, and tell the news."""
+        return self._bus.publish(*news, changes=(*changes, ledger.record(self.job)), after=after)
 
     def received(self, count: int) -> None:
         """So many more bytes have arrived."""

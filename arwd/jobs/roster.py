@@ -20,12 +20,12 @@ class Roster:
         for job in self._final.values():
             yield job, None
         for worker in self._workers.values():
-            yield worker.job, worker
+            yield worker.job, None if worker.job.is_final else worker
 
     @property
     def workers(self) -> list[Worker]:
         """The workers of all unfinished jobs, oldest first."""
-        return list(self._workers.values())
+        return [worker for worker in self._workers.values() if not worker.job.is_final]
 
     def get(self, job_id: str) -> Job | None:
         """The job of this job id."""
@@ -38,7 +38,13 @@ class Roster:
 
     def worker(self, model_id: str) -> Worker | None:
         """The worker of the newest job of a model id, while that is unfinished."""
-        return self._workers.get(self._newest.get(model_id, ""))
+        worker = self._workers.get(self._newest.get(model_id, ""))
+        return None if worker is None or worker.job.is_final else worker
+
+    def settling(self, model_id: str) -> Worker | None:
+        """The worker of a job of this model that is final but still tidies up: its files are not free yet."""
+        worker = self._workers.get(self._newest.get(model_id, ""))
+        return worker if worker is not None and worker.job.is_final else None
 
     def employ(self, worker: Worker) -> None:
         """An unfinished job joins."""
@@ -48,7 +54,10 @@ class Roster:
     def dismiss(self, worker: Worker) -> None:
         """It was never recorded: as if it had not been."""
         self._workers.pop(worker.job.job_id, None)
-        self._newest.pop(worker.job.id, None)
+        del self._newest[worker.job.id]
+        for job in self._final.values():
+            if job.id == worker.job.id:
+                self._newest[job.id] = job.job_id
 
     def keep(self, job: Job) -> list[Job]:
         """A job is final, or was so in an earlier life. Returns the jobs that are let go for it."""

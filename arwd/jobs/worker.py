@@ -74,13 +74,19 @@ class Worker:
         """End a pause; the job queues again. Any other state is left as it is."""
         async with self._mailbox:
             if self.job.state is State.PAUSED:
-                await self._record.move(Trigger.RESUME, "queued", position=position(), record={"paused_by": None})
+                told = self._record.move(Trigger.RESUME, "queued", position=position(), record={"paused_by": None})
                 offer(self)
+                await told
             return self.job.state
 
     async def stop(self, intent: Trigger) -> State:
         """Pause, cancel or requeue. Returns the state the job settled in."""
         async with self._mailbox:
+            if self.accepted is not None:
+                # Until then nobody may start it, and there is no row to change.
+                await asyncio.wait([self.accepted])
+                if self.accepted.exception() is not None:
+                    return self.job.state
             await self._interrupt(intent)
             # Settle here, not in `_run`: a task cancelled before its first step never enters its body.
             if intent in TRANSITIONS[self.job.state]:
@@ -138,12 +144,11 @@ class Worker:
         job = self._record.close(Trigger.VERIFIED, actual_sha256=actual, trust=model.trust, name=name)
         last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
         news = (facts.changed("downloaded", job.id), last)
-        await self._record.publish(*news, changes=(library.record(model),))
-        await self._part.discard()  # the control file and the reservation: the part itself has its final name
-        if replaced is not None and replaced.name != name:
-            await shelf.remove(replaced)
-        await shelf.rewrite_list()
-        self._end()
+        outdated = [] if replaced is None or replaced.name == name else [shelf.path(replaced)]
+        tidy = shelf.tidying(self._part.control_file, *outdated)
+        told = self._record.publish(*news, changes=(library.record(model),), after=tidy)
+        told.add_done_callback(lambda _: self._end())
+        await told
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
@@ -153,8 +158,8 @@ class Worker:
         job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
         last = facts.milestone(job, "error", code=error.code, error=sentence, **error.details())
-        await asyncio.shield(self._record.publish(last))
-        self._end()
+        # Not awaited: a stop that comes now finds a final job, whose slot must be freed all the same.
+        self._record.publish(last).add_done_callback(lambda _: self._end())
 
     async def _interrupt(self, intent: Trigger) -> None:
         if self._task is None:
@@ -186,6 +191,8 @@ class Worker:
             await self._record.move(intent, "queued", record={"name": name})
 
     def _end(self) -> None:
+        if self.job.state is not State.FAILED:
+            self._part.release()
         self._freed(self)
         self._settled(self)
         self.finished.set()

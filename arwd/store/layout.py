@@ -23,7 +23,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     state_dir: str = ""
     """The state directory; empty means the platform's own place for it."""
     reserve: int | None = None
-    """Bytes of disk that arwd never promises to a job; by default 1 GiB or 5 % of the disk, the larger."""
+    """Bytes of disk that arwd means to leave alone; by default 1 GiB or 5 % of the disk, the larger."""
 
 
 class Layout:

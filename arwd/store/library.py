@@ -3,10 +3,10 @@
 A file gets its final name in one rename after every check; nothing else in arwd makes a name below `models/`.
 """
 
-import asyncio
+import functools
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,6 @@ class Library:
     def __init__(self, layout: Layout, models: Iterable[Model] = ()) -> None:
         self._layout = layout
         self._models = {model.id: model for model in models}
-        self._rewriting = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -60,37 +59,46 @@ class Library:
         `replaces`: this very id holds the name; otherwise an existing file is never replaced.
         """
         with fs.translate_errors(f"cannot put {name} in place"):
-            return await asyncio.to_thread(_place, self._layout.part(name), self._layout.final(name), replaces=replaces)
+            return await fs.in_thread(
+                functools.partial(_place, replaces=replaces), self._layout.part(name), self._layout.final(name)
+            )
 
     async def remove(self, model: Model) -> None:
         """Unlink the model's own name. StorageError."""
         with fs.translate_errors(f"cannot remove {model.name}"):
-            await asyncio.to_thread(self.path(model).unlink, missing_ok=True)
-            await asyncio.to_thread(fs.fsync_directory, self._layout.models)
+            await fs.in_thread(self.path(model).unlink, True)
+            await fs.in_thread(fs.fsync_directory, self._layout.models)
 
     async def discard_part(self, name: str) -> None:
         """Delete a part that no job will take up. StorageError."""
         with fs.translate_errors(f"cannot remove {name}.part"):
             for path in (self._layout.part(name), self._layout.control_file(name)):
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+                await fs.in_thread(path.unlink, True)
 
-    async def rewrite_list(self) -> None:
-        """Bring `models.json` up to date: ARW's own list, for programs that read files rather than ask."""
-        async with self._rewriting:
-            entries = [
-                {
-                    "id": model.id,
-                    "provider": model.provider,
-                    "status": "available",
-                    "path": str(self.path(model)),
-                    "sha256": model.sha256,
-                    "bytes": model.bytes,
-                    "trust": model.trust,
-                }
-                for model in self._models.values()
-            ]
-            with fs.translate_errors("cannot write models.json"):
-                await asyncio.to_thread(fs.write_atomic, self._layout.list, msgspec.json.encode(entries))
+    def tidying(self, *superseded: Path) -> Callable[[], None]:
+        """What is to be done once a change of the models is durable: drop files that are superseded, rewrite
+        `models.json`, ARW's own list, for programs that read files rather than ask. Blocks when called.
+        """
+        # As it stands now: the changes are committed in this order, so the last list is the newest.
+        listing = msgspec.json.encode([self._entry(model) for model in self._models.values()])
+
+        def tidy() -> None:
+            for path in superseded:
+                path.unlink(missing_ok=True)
+            fs.write_atomic(self._layout.list, listing)
+
+        return tidy
+
+    def _entry(self, model: Model) -> dict[str, str | int]:
+        return {
+            "id": model.id,
+            "provider": model.provider,
+            "status": "available",
+            "path": str(self.path(model)),
+            "sha256": model.sha256,
+            "bytes": model.bytes,
+            "trust": model.trust,
+        }
 
 
 def record(model: Model) -> Change:

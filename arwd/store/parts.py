@@ -3,7 +3,6 @@
 Rule: the control file is durable before the first byte of the body, so bytes without a known origin never exist.
 """
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Literal
@@ -68,6 +67,12 @@ class Part:
         return self._held if self._writer is None else self._writer.accepted
 
     @property
+    def control_file(self) -> Path:
+        """Where it is said what the part is; only once the name is settled."""
+        assert self.name is not None
+        return self._layout.control_file(self.name)
+
+    @property
     def full(self) -> bool:
         """Is the disk behind?"""
         return self._writer is not None and self._writer.full
@@ -76,7 +81,7 @@ class Part:
         """Look for what an earlier transfer left under this name."""
         if self.name is not None:
             self._names.hold(self.name, self._model_id)
-            control, self._held = await asyncio.to_thread(_look, self._layout, self.name, self._model_id)
+            control, self._held = await fs.in_thread(_look, self._layout, self.name, self._model_id)
             self.size = None if control is None else control.size
             # Another address may serve the same file; its validator says nothing of the one we kept.
             is_same_url = control is not None and control.url == self._url
@@ -95,9 +100,9 @@ class Part:
         self.size, self.validator, self.length_known = size, validator, length_known
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
             if is_news:
-                await asyncio.to_thread(self._save, min(start, self._held))
+                await fs.in_thread(self._save, min(start, self._held))
             if self._writer is None:
-                descriptor = await asyncio.to_thread(_open, self._layout.part(self.name), start)
+                descriptor = await fs.in_thread(_open, self._layout.part(self.name), start, undo=os.close)
                 self._writer = PartWriter(descriptor, start)
 
     def put(self, chunk: bytes) -> None:
@@ -120,24 +125,23 @@ class Part:
         if self._writer is None:
             assert self.name is not None
             with fs.translate_errors(f"cannot read {self.name}.part"):
-                descriptor = await asyncio.to_thread(_open, self._layout.part(self.name), self._held)
+                descriptor = await fs.in_thread(_open, self._layout.part(self.name), self._held, undo=os.close)
             self._writer = PartWriter(descriptor, self._held)
         return await self._writer.digest()
 
     async def close(self) -> None:
         """Keep what is there, durably, and let go of it."""
-        if self._writer is None:
-            return
-        writer, self._writer = self._writer, None
-        await writer.close()
-        self._held = writer.written
+        if self._writer is not None:
+            await self._writer.close()
+            self._held = self._writer.written
+            self._writer = None
 
     async def sync(self) -> None:
         """Make a closed part durable and let its control file say so."""
         if self.name is not None and self._held:
             with fs.translate_errors(f"cannot sync {self.name}.part"):
-                await asyncio.to_thread(fs.fsync_file, self._layout.part(self.name))
-                await asyncio.to_thread(self._save, self._held)
+                await fs.in_thread(fs.fsync_file, self._layout.part(self.name))
+                await fs.in_thread(self._save, self._held)
 
     async def clear(self) -> None:
         """Drop every byte, keep the name."""
@@ -145,7 +149,7 @@ class Part:
         self._held, self.validator, self.size = 0, None, None
         if self.name is not None:
             with fs.translate_errors(f"cannot remove {self.name}.part"):
-                await asyncio.to_thread(_unlink, self._layout.part(self.name), self._layout.control_file(self.name))
+                await fs.in_thread(_unlink, self._layout.part(self.name), self._layout.control_file(self.name))
 
     async def discard(self) -> None:
         """Drop every byte and the name."""

@@ -1,6 +1,5 @@
 """Room on the disk: how much is free, how much is left alone, how much the models use."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class Space:
     async def measure(self) -> Room:
         """The room there is now. StorageError."""
         with fs.translate_errors("cannot measure the disk"):
-            return await asyncio.to_thread(self._measure)
+            return await fs.in_thread(self._measure)
 
     def _measure(self) -> Room:
         models = self._layout.models

@@ -12,6 +12,7 @@ import queue
 import threading
 from typing import Final
 
+from arwd import fs
 from arwd.errors import StorageError
 
 SLAB: Final = 256 * 1024
@@ -40,6 +41,7 @@ class PartWriter:
         self._hashed = 0
         self._sha256 = hashlib.sha256()
         self._failure: OSError | None = None
+        self._is_ending = False
         self._waiters: list[asyncio.Future[None]] = []
         self._to_disk: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
         self._to_digest: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
@@ -112,11 +114,11 @@ class PartWriter:
         return self.written < self.accepted - self._gathered
 
     async def _end_threads(self) -> None:
-        threads, self._threads = self._threads, []
-        if threads:
+        if not self._is_ending:
+            self._is_ending = True
             self._to_disk.put(None)
-            for thread in threads:
-                await asyncio.shield(self._loop.run_in_executor(None, thread.join))
+        for thread in self._threads:
+            await fs.in_thread(thread.join)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -167,6 +169,8 @@ class PartWriter:
 
 def _write_all(descriptor: int, chunks: list[bytes], offset: int) -> None:
     missing = sum(map(len, chunks))
+    if len(chunks) > 1024:  # IOV_MAX
+        chunks = [b"".join(chunks)]
     written = os.pwritev(descriptor, chunks, offset)
     if written == missing:
         return

@@ -15,9 +15,9 @@ from arwd import errors
 
 RestartCode = Literal["upstream_changed", "range_ignored", "no_validator", "bad_range"]
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})")
-_LENGTH = re.compile(r"\d{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 # RFC 9110 §8.8.2.2: a date is a strong validator only when a second change within its second is ruled out.
 _LAST_MODIFIED_MARGIN = 60
@@ -104,8 +104,10 @@ def suggested_name(head: Head) -> str | None:
     if not raw:
         return None
     message = email.message.Message()
-    message["content-disposition"] = raw
-    return message.get_filename() or None
+    message["content-disposition"] = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    names = [value for name, value in message.get_params([], "content-disposition") if name.lower() == "filename"]
+    names.sort(key=lambda value: not isinstance(value, tuple))
+    return email.utils.collapse_rfc2231_value(names[0]) or None if names else None
 
 
 def _whole_body(asked: Asked, head: Head) -> Verdict:
@@ -200,6 +202,8 @@ def _refusal(head: Head) -> errors.TransferError:
             return errors.UpstreamUnauthorized(f"{sentence}: it wants a token, or refuses the one it has", head.status)
         case 404 | 410:
             return errors.UpstreamNotFound(f"{sentence}: there is no such file", head.status)
+        case 416:
+            return errors.BadRange(f"{sentence} to a request without a range")
         case 429:
             return errors.TooManyRequests(f"{sentence}: too many requests", head.status)
         case status if status in _BUSY:

@@ -14,7 +14,7 @@ import pytest
 from arwd.api import auth
 from tests import running
 from tests.integration.test_protocol import JSON, Answer, Wire, ask, connected, port_of, request
-from tests.origin import Origin, Stall
+from tests.origin import Origin, Stall, Status
 from tests.running import Running
 
 TOKEN = "correct-horse-battery-staple-0123456789"
@@ -138,11 +138,12 @@ async def test_no_route_answers_under_a_name_that_is_not_ours(named: Running) ->
     await asyncio.gather(*(refused(host) for host in FOREIGN + MALFORMED))
 
 
-@pytest.mark.parametrize("host", FOREIGN)
-async def test_a_foreign_name_is_421_in_so_many_words(named: Running, host: str) -> None:
-    answer = await ask(named, "GET", "/healthz", host=host.replace("{port}", str(port_of(named))))
-    assert (answer.status, answer.json()["code"]) == (421, "host_denied")
-    assert "allowed_hosts" in str(answer.json()["detail"])
+async def test_a_foreign_name_is_421_in_so_many_words(named: Running, subtests: pytest.Subtests) -> None:
+    for host in FOREIGN:
+        with subtests.test(host):
+            answer = await ask(named, "GET", "/healthz", host=host.replace("{port}", str(port_of(named))))
+            assert (answer.status, answer.json()["code"]) == (421, "host_denied")
+            assert "allowed_hosts" in str(answer.json()["detail"])
 
 
 async def test_every_route_answers_under_each_of_our_names(named: Running) -> None:
@@ -256,7 +257,7 @@ async def test_no_state_changing_route_takes_a_foreign_page(daemon: Running) -> 
     table = [route for route in await routes(daemon) if route[0] not in ("GET", "HEAD", "TRACE")]
     pages = (
         [f"Origin: {EVIL}"], ["Origin: null"], ["Origin: "], ["Origin: http://127.0.0.1:1"],
-        [f"Origin: https://127.0.0.1:{port_of(daemon)}"], [f"Origin: http://localhost:{port_of(daemon)}"],
+        [f"Origin: ftp://127.0.0.1:{port_of(daemon)}"], [f"Origin: http://localhost:{port_of(daemon)}"],
         [f"Origin: {daemon.url}/"], [f"Origin: {daemon.url}.evil.example"], [f"Origin: {daemon.url} {EVIL}"],
         ["Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Site: same-site"], ["Sec-Fetch-Site: "],
         [f"Origin: {EVIL}", "Sec-Fetch-Site: same-origin"], [f"Origin: {EVIL}", "Sec-Fetch-Site: none"],
@@ -395,7 +396,7 @@ async def test_a_preflight_grants_what_the_request_would_be_granted(daemon: Runn
 
 async def test_options_that_is_no_preflight_is_405(daemon: Running) -> None:
     answer = await ask(daemon, "OPTIONS", "/models")
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
 # T7, T8: the token.
@@ -637,7 +638,9 @@ async def test_no_name_in_any_field_reaches_beyond_the_models_directory(
     new = {Path(path) for path in tree(tmp_path) - before}
     inside = state.relative_to(tmp_path)
     models = {path for path in new if path.parent == inside / "models"}
-    assert len(models) == len(accepted)
+    _, listed = await daemon.call("GET", "/models")
+    assert {path.name for path in models} == {model["file"] for model in listed}
+    assert {model["id"] for model in listed} == accepted
     assert all((tmp_path / path).read_bytes() == data for path in models)
     for path in new - models:
         assert path.parent == inside, path
@@ -698,7 +701,11 @@ async def test_the_token_is_shown_nowhere_not_even_to_those_who_have_it(guarded:
 
     def holders() -> list[Path]:
         files = [path for path in guarded.daemon.layout.state_dir.rglob("*") if path.is_file()]
-        return [path for path in files if TOKEN.encode() in path.read_bytes()]
+        found = []
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):
+                found += [path] if TOKEN.encode() in path.read_bytes() else []
+        return found
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2):
@@ -712,11 +719,11 @@ async def test_no_log_line_holds_a_token_or_a_query(
 ) -> None:
     caplog.set_level("DEBUG")
     await ask(guarded, "GET", f"/models?token={TOKEN}", f"Authorization: Bearer {TOKEN}x")
-    origin.script(Stall(0))
-    body = json.dumps({"id": "m", "url": f"http://127.0.0.1:1/m?sig={TOKEN}", "sha256": "0" * 64}).encode()
+    origin.script(Status(404))
+    body = json.dumps({"id": "m", "url": origin.url("m") + f"?sig={TOKEN}"}).encode()
     await ask(guarded, "POST", "/models/download", JSON, RIGHT[0][0], body=body)
-    with contextlib.suppress(EOFError):
-        await ask(guarded, "POST", "/models/download/cancel", JSON, RIGHT[0][0], body=b'{"id":"m"}')
+    async with guarded.session.get(f"{guarded.url}/events?id=m&until=done", headers={"X-ARW-Admin": TOKEN}) as response:
+        assert '"code":"not_found"' in await response.text()
     # pytest hears loggers that nobody else does: the access log is off, and goes nowhere.
     assert not logging.getLogger("uvicorn.access").propagate
     told = [record.getMessage() for record in caplog.records if record.name != "uvicorn.access"]

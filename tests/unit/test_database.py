@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from arwd import database
-from arwd.database import MIGRATIONS, Change, Database
+from arwd.database import MIGRATIONS as RELEASED
+from arwd.database import Change, Database
 from arwd.errors import StorageError
 
 PATIENCE = 5.0
+# A schema of our own: what the rooms keep is theirs to change.
+MIGRATIONS = ("CREATE TABLE notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",)
+
+
+@pytest.fixture(autouse=True)
+def _schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS)
 
 
 @pytest.fixture
@@ -27,9 +35,9 @@ def opened(path: Path) -> Iterator[Database]:
     made.close()
 
 
-def settle(name: str, value: int) -> Change:
+def note(name: str, value: int) -> Change:
     def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT INTO settled (name, value) VALUES (?, ?)", (name, value))
+        cursor.execute("INSERT INTO notes (name, value) VALUES (?, ?)", (name, value))
 
     return change
 
@@ -42,13 +50,13 @@ def refuse(cursor: sqlite3.Cursor) -> None:
     raise StorageError("the disk is full")
 
 
-def settled(cursor: sqlite3.Cursor) -> dict[str, int]:
-    return dict(cursor.execute("SELECT name, value FROM settled"))
+def notes(cursor: sqlite3.Cursor) -> dict[str, int]:
+    return dict(cursor.execute("SELECT name, value FROM notes"))
 
 
 async def test_what_was_written_can_be_read_once_its_future_ends(opened: Database) -> None:
-    await opened.write(settle("a", 1), settle("b", 2))
-    assert await opened.read(settled) == {"a": 1, "b": 2}
+    await opened.write(note("a", 1), note("b", 2))
+    assert await opened.read(notes) == {"a": 1, "b": 2}
 
 
 async def test_units_are_applied_in_the_order_in_which_they_were_enqueued(opened: Database) -> None:
@@ -60,7 +68,7 @@ async def test_units_are_applied_in_the_order_in_which_they_were_enqueued(opened
 
 async def test_futures_end_in_the_order_of_their_units(opened: Database) -> None:
     order: list[int] = []
-    units = [opened.write(settle(str(n), n)) for n in range(600)]
+    units = [opened.write(note(str(n), n)) for n in range(600)]
     for n, unit in enumerate(units):
         unit.add_done_callback(lambda _, n=n: order.append(n))
     await asyncio.gather(*units)
@@ -71,24 +79,24 @@ async def test_futures_end_in_the_order_of_their_units(opened: Database) -> None
 @pytest.mark.parametrize("broken", [fail, refuse])
 async def test_a_unit_that_fails_takes_nobody_with_it(opened: Database, broken: Change) -> None:
     before, failing, after = (
-        opened.write(settle("before", 1)),
-        opened.write(settle("half", 1), broken, settle("other half", 1)),
-        opened.write(settle("after", 1)),
+        opened.write(note("before", 1)),
+        opened.write(note("half", 1), broken, note("other half", 1)),
+        opened.write(note("after", 1)),
     )
     with pytest.raises(StorageError):
         await failing
     await asyncio.gather(before, after)
-    assert await opened.read(settled) == {"before": 1, "after": 1}
+    assert await opened.read(notes) == {"before": 1, "after": 1}
 
 
 async def test_a_unit_with_a_fault_of_its_own_takes_nobody_with_it_either(opened: Database) -> None:
     # SQLite's whole numbers end at 2^63: the driver raises OverflowError, which is no sqlite3.Error.
-    failing = opened.write(settle("too large", 2**63))
-    after = opened.write(settle("after", 1))
+    failing = opened.write(note("too large", 2**63))
+    after = opened.write(note("after", 1))
     done, _ = await asyncio.wait([failing, after], timeout=PATIENCE)
     assert done == {failing, after}
     assert isinstance(failing.exception(), Exception)
-    assert await opened.read(settled) == {"after": 1}
+    assert await opened.read(notes) == {"after": 1}
 
 
 async def test_a_failure_names_the_file_and_keeps_its_cause(opened: Database) -> None:
@@ -103,27 +111,27 @@ async def test_when_the_commit_fails_everyone_in_it_hears_so_and_the_next_may_su
     opened._writer.execute("PRAGMA busy_timeout = 0")
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        results = await asyncio.gather(*(opened.write(settle(str(n), n)) for n in range(3)), return_exceptions=True)
+        results = await asyncio.gather(*(opened.write(note(str(n), n)) for n in range(3)), return_exceptions=True)
         other.execute("ROLLBACK")
     other.close()
     assert [type(result) for result in results] == [StorageError] * 3
-    await opened.write(settle("later", 1))
-    assert await opened.read(settled) == {"later": 1}
+    await opened.write(note("later", 1))
+    assert await opened.read(notes) == {"later": 1}
 
 
 async def test_cancelling_the_future_does_not_take_the_unit_back(opened: Database) -> None:
-    opened.write(settle("a", 1)).cancel()
-    await opened.write(settle("b", 2))
-    assert await opened.read(settled) == {"a": 1, "b": 2}
+    opened.write(note("a", 1)).cancel()
+    await opened.write(note("b", 2))
+    assert await opened.read(notes) == {"a": 1, "b": 2}
 
 
 async def test_closing_commits_what_is_queued(path: Path) -> None:
     opened = Database(path)
-    units = [opened.write(settle(str(n), n)) for n in range(300)]
+    units = [opened.write(note(str(n), n)) for n in range(300)]
     opened.close()
     await asyncio.gather(*units)
     again = Database(path)
-    assert len(again.read_now(settled)) == 300
+    assert len(again.read_now(notes)) == 300
     again.close()
 
 
@@ -132,19 +140,19 @@ def test_units_written_by_a_loop_that_is_gone_are_committed_all_the_same(path: P
     held = threading.Event()
 
     async def write() -> None:
-        opened.write(lambda _: held.wait(PATIENCE) and None, settle("a", 1))
+        opened.write(lambda _: held.wait(PATIENCE) and None, note("a", 1))
 
     asyncio.run(write())
     held.set()
     opened.close()
     again = Database(path)
-    assert again.read_now(settled) == {"a": 1}
+    assert again.read_now(notes) == {"a": 1}
     again.close()
 
 
 async def test_a_reader_cannot_write(opened: Database) -> None:
     with pytest.raises(StorageError, match="readonly"):
-        await opened.read(settle("a", 1))
+        await opened.read(note("a", 1))
 
 
 async def test_a_broken_query_is_a_storage_error(opened: Database) -> None:
@@ -160,12 +168,12 @@ async def test_a_reader_sees_no_half_of_a_unit(opened: Database) -> None:
         loop.call_soon_threadsafe(in_the_middle.set)
         go_on.wait(PATIENCE)
 
-    unit = opened.write(settle("a", 1), wait, settle("b", 2))
+    unit = opened.write(note("a", 1), wait, note("b", 2))
     await asyncio.wait_for(in_the_middle.wait(), PATIENCE)
-    assert await opened.read(settled) == {}
+    assert await opened.read(notes) == {}
     go_on.set()
     await unit
-    assert await opened.read(settled) == {"a": 1, "b": 2}
+    assert await opened.read(notes) == {"a": 1, "b": 2}
 
 
 def version_of(path: Path) -> int:
@@ -177,13 +185,20 @@ def version_of(path: Path) -> int:
 
 async def test_opening_twice_migrates_once_and_loses_nothing(path: Path) -> None:
     first = Database(path)
-    await first.write(settle("a", 1))
+    await first.write(note("a", 1))
     first.close()
     assert version_of(path) == len(MIGRATIONS)
     second = Database(path)
-    assert second.read_now(settled) == {"a": 1}
+    assert second.read_now(notes) == {"a": 1}
     second.close()
     assert version_of(path) == len(MIGRATIONS)
+
+
+def test_every_released_migration_applies_to_an_empty_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MIGRATIONS", RELEASED)
+    for _ in range(2):
+        Database(path).close()
+        assert version_of(path) == len(RELEASED)
 
 
 async def test_only_new_migrations_are_applied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +217,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
     monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);"))
     with pytest.raises(StorageError, match="no such table: nowhere"):
         Database(path)
-    monkeypatch.undo()
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS)
     assert version_of(path) == len(MIGRATIONS)
     opened = Database(path)
     tables = opened.read_now(lambda cursor: cursor.execute("SELECT name FROM sqlite_master").fetchall())

@@ -16,7 +16,7 @@ from tests.sse import Message, Parser
 
 SHAPES = ("payload", "envelope", "cloudevents")
 # What a careless encoder would let through: line ends of every kind, field names, blank lines, NUL, a BOM.
-HOSTILE = st.text(st.sampled_from("\r\n\0\x0b\x0c\x1c\x85\u2028\u2029\ufeff: \"\\{}id:datevnt😀\x7f"), max_size=24)
+HOSTILE = st.text(st.sampled_from('\r\n\0\x0b\x0c\x1c\x85\u2028\u2029\ufeff: "\\{}id:datevnt😀\x7f'), max_size=24)
 TEXT = st.text(max_size=24) | HOSTILE
 WHOLE = st.integers(0, 2**53 - 1)
 
@@ -76,15 +76,19 @@ def test_nothing_in_a_payload_can_break_a_frame(
         assert body == {"time": event.time, "kind": kind, "payload": expected}
     else:
         subject = {} if model_id is None else {"subject": model_id}
-        assert body == {
-            "specversion": "1.0",
-            "id": str(event_id),
-            "source": "/arwd",
-            "type": kind,
-            "time": event.time,
-            "datacontenttype": "application/json",
-            "data": expected,
-        } | subject
+        assert (
+            body
+            == {
+                "specversion": "1.0",
+                "id": str(event_id),
+                "source": "/arwd",
+                "type": kind,
+                "time": event.time,
+                "datacontenttype": "application/json",
+                "data": expected,
+            }
+            | subject
+        )
 
 
 @given(st.lists(payloads(), max_size=5), st.data())

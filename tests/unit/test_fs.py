@@ -17,7 +17,7 @@ RESERVED = {"con", "prn", "aux", "nul", "clock$", "conin$", "conout$"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"
 }
 AWKWARD = st.text(
-    st.sampled_from("ab.-_ /\\:*?\"<>|\0\x1f\x7f\x85\u200b\u202e\ufeff\ud800éé한글😀CONULprtjs"), max_size=140
+    st.sampled_from('ab.-_ /\\:*?"<>|\0\x1f\x7f\x85\u200b\u202e\ufeff\ud800éé한글😀CONULprtjs'), max_size=140
 )
 ENDINGS = st.sampled_from(["", ".part", ".PART", ".part.json", ".part .json", ".gguf", ". part", " .txt", ".", " "])
 NAMES = st.builds(
@@ -213,7 +213,10 @@ def test_a_rename_of_what_is_not_there_says_so(tmp_path: Path) -> None:
 def test_what_the_disk_refuses_becomes_a_storage_error_that_says_what_was_done(
     number: int, kind: type[StorageError], code: str
 ) -> None:
-    with pytest.raises(StorageError, match="^cannot put m in place: ") as caught, fs.translate_errors("cannot put m in place"):
+    with (
+        pytest.raises(StorageError, match=r"^cannot put m in place: ") as caught,
+        fs.translate_errors("cannot put m in place"),
+    ):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
     assert caught.value.code == code

@@ -13,7 +13,9 @@ from arwd.logs import Formatter
 
 SECRET = "tok-4711-abcdef"
 CONTROLS = st.text(st.sampled_from("\n\r\t\0\x1b\x7f\x85\u2028\u2029ab\"\\?#@ '<>"), max_size=20)
-URLS = st.builds("see {}https://u:p@h.example/m{}{} now".format, CONTROLS, st.sampled_from(["?q=", "#", "/'?t="]), CONTROLS)
+URLS = st.builds(
+    "see {}https://u:p@h.example/m{}{} now".format, CONTROLS, st.sampled_from(["?q=", "#", "/'?t="]), CONTROLS
+)
 
 
 def formatter(form: logs.Format, *secrets: str, is_journal: bool = False) -> Formatter:

@@ -18,7 +18,17 @@ def test_a_digest_is_kept_in_lower_case(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a" * 63, "a" * 65, "g" * 64, " " + "a" * 64, "a" * 64 + "\n", "0x" + "a" * 62, "１" * 64, "sha256:" + "a" * 57],
+    [
+        "",
+        "a" * 63,
+        "a" * 65,
+        "g" * 64,
+        " " + "a" * 64,
+        "a" * 64 + "\n",
+        "0x" + "a" * 62,
+        "１" * 64,
+        "sha256:" + "a" * 57,
+    ],
 )
 def test_anything_but_64_hexadecimal_digits_is_refused(text: str) -> None:
     with pytest.raises(InvalidSha256, match="64 hexadecimal"):

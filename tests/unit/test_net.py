@@ -77,7 +77,9 @@ def test_the_url_that_is_shown_has_no_query_and_one_spelling_of_its_host(url: st
     assert shown(left) == left
 
 
-@pytest.mark.parametrize("url", ["http://h", "https://h.example/m.gguf?token=x", "HTTP://127.0.0.1:8/", "http://[::1]/m"])
+@pytest.mark.parametrize(
+    "url", ["http://h", "https://h.example/m.gguf?token=x", "HTTP://127.0.0.1:8/", "http://[::1]/m"]
+)
 def test_an_http_url_can_be_fetched(url: str) -> None:
     assert fault_in(url) is None
 
@@ -193,7 +195,16 @@ def test_a_redirect_leads_where_it_says_byte_for_byte(location: str, target: str
 
 @pytest.mark.parametrize(
     "location",
-    [None, "", "http://h.example/x", "ftp://h/x", "https://u:s3cr3t@h/x", "https://h/a b", "https://h/\n", "https://h:x/"],
+    [
+        None,
+        "",
+        "http://h.example/x",
+        "ftp://h/x",
+        "https://u:s3cr3t@h/x",
+        "https://h/a b",
+        "https://h/\n",
+        "https://h:x/",
+    ],
 )
 def test_a_redirect_that_may_not_be_followed_is_refused_without_telling_secrets(location: str | None) -> None:
     with pytest.raises(errors.BadRedirect) as caught:
@@ -225,7 +236,9 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(("foreign", "code"), FOREIGN, ids=[f"{type(error).__name__}-{code}" for error, code in FOREIGN])
+@pytest.mark.parametrize(
+    ("foreign", "code"), FOREIGN, ids=[f"{type(error).__name__}-{code}" for error, code in FOREIGN]
+)
 def test_foreign_errors_stop_at_the_border_with_their_cause_and_without_secrets(foreign: Exception, code: str) -> None:
     with pytest.raises(errors.TransferError, match=r"^https://h\.example/dir/m\.gguf: ") as caught:
         with net.translate_errors(BASE):

@@ -97,7 +97,7 @@ def test_the_manager_s_directories_are_looked_into(tmp_path: Path, file: Path) -
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     loaded = load({}, {"ARWD_TOKEN_FILE": str(tmp_path / "gone")})
-    with pytest.raises(SettingsError, match="token_file .*gone"):
+    with pytest.raises(SettingsError, match=r"token_file .*gone"):
         loaded.auth.secret()
 
 
@@ -142,7 +142,7 @@ def test_the_ends_of_a_range_belong_to_it(name: str, value: int) -> None:
 
 
 def test_a_file_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="Cannot read the settings file .*gone"):
+    with pytest.raises(SettingsError, match=r"Cannot read the settings file .*gone"):
         load({"config": str(tmp_path / "gone")}, {})
 
 

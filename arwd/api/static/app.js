@@ -18,15 +18,20 @@ function size(bytes) {
   return `${unit === 0 || amount >= 99.5 ? Math.round(amount) : amount.toFixed(1)} ${units[unit]}`;
 }
 
+function time(seconds) {
+  if (seconds < 100) return `${seconds} s`;
+  return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
 function detail(job) {
-  if (job.status === "error") return job.error;
-  if (job.status === "complete") return `${job.file} · sha256 ${job.sha256}`;
-  if (job.status === "retrying") return job.error ?? "";
+  if (job.status === "error" || job.status === "retrying") return job.error ?? "";
+  if (job.status === "complete") return [job.file, job.sha256 && `sha256 ${job.sha256}`].filter(Boolean).join("\n");
+  if (job.status === "canceled") return "";
   const parts = [];
   if (job.downloaded !== undefined) parts.push(size(job.downloaded) + (job.total === undefined ? "" : ` of ${size(job.total)}`));
   if (job.status === "downloading") {
     if (job.bytes_per_second) parts.push(`${size(job.bytes_per_second)}/s`);
-    if (job.eta_seconds !== undefined) parts.push(`${job.eta_seconds} s left`);
+    if (job.eta_seconds !== undefined) parts.push(`${time(job.eta_seconds)} left`);
   }
   return parts.join(" · ");
 }
@@ -46,7 +51,7 @@ function row(jobId) {
 
 function show(change) {
   const entry = row(change.job_id);
-  const job = Object.assign(entry.job, change);
+  const job = Object.assign(entry.job, { bytes_per_second: undefined, eta_seconds: undefined }, change);
   const { item } = entry;
   // Text is set as text, never as markup: names come from strangers.
   item.dataset.status = job.status;
@@ -54,8 +59,8 @@ function show(change) {
   item.querySelector(".status").textContent = job.status;
   item.querySelector(".detail").textContent = detail(job);
   const bar = item.querySelector("progress");
-  if (job.status === "complete") bar.value = 100;
-  else if (job.total > 0) bar.value = (100 * (job.downloaded ?? 0)) / job.total;
+  bar.hidden = FINAL.has(job.status);
+  if (job.total > 0) bar.value = (100 * (job.downloaded ?? 0)) / job.total;
   else if (job.status === "downloading") bar.removeAttribute("value");
   else bar.value = 0;
   bar.setAttribute("aria-label", `${job.id}: ${job.status}`);
@@ -74,9 +79,25 @@ function follow(payload) {
   show(change);
 }
 
+const CONNECTION = {
+  connecting: "connecting",
+  live: "live",
+  lost: "connection lost, trying again",
+  locked: "locked",
+};
+
 function connection(state) {
   find("connection").dataset.state = state;
-  find("connection").textContent = { connecting: "connecting", live: "live", lost: "connection lost, trying again" }[state];
+  find("connection").textContent = CONNECTION[state];
+}
+
+function lock(isLocked) {
+  find("login").hidden = !isLocked;
+  find("add").hidden = find("list").hidden = isLocked;
+  if (!isLocked) return;
+  source?.close();
+  connection("locked");
+  find("token").focus();
 }
 
 async function call(method, path, body) {
@@ -85,10 +106,7 @@ async function call(method, path, body) {
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
-  if (response.status === 401) {
-    find("login").hidden = false;
-    find("token").focus();
-  }
+  if (response.status === 401) lock(true);
   const answer = response.status === 204 ? null : await response.json();
   if (!response.ok) throw new Error(answer.detail);
   return answer;
@@ -111,10 +129,13 @@ async function start() {
   try {
     list = await call("GET", "/models/jobs");
   } catch {
+    if (find("connection").dataset.state === "locked") return;
     connection("lost");
-    if (find("login").hidden) setTimeout(start, 3000);
+    setTimeout(start, 3000);
     return;
   }
+  source?.close(); // another start may have come in between
+  lock(false);
   rows.clear();
   find("jobs").replaceChildren();
   find("empty").hidden = list.jobs.length > 0;
@@ -131,12 +152,20 @@ async function start() {
   source.addEventListener("Bus.Gap", start);
 }
 
+function nameIn(url) {
+  const last = url.split(/[?#]/)[0].split("/").pop().replace(/\.[^.]*$/, "");
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last; // a stray % is part of the name
+  }
+}
+
 find("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   find("refusal").hidden = true;
   const url = find("url").value.trim();
-  const name = decodeURIComponent(url.split(/[?#]/)[0].split("/").pop()).replace(/\.[^.]*$/, "");
-  const body = { id: find("id").value.trim() || name || "model", url };
+  const body = { id: find("id").value.trim() || nameIn(url) || "model", url };
   if (find("sha256").value) body.sha256 = find("sha256").value;
   try {
     await call("POST", "/models/download", body);
@@ -150,7 +179,6 @@ find("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     await call("POST", "/login", { token: find("token").value });
-    find("login").hidden = true;
     find("refusal").hidden = true;
     start();
   } catch (error) {

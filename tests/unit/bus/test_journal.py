@@ -1,4 +1,4 @@
-"""The milestones on disk: what is recorded comes back, what is too old or too much goes, and it is known up to where."""
+"""Milestones on disk: what is recorded comes back, what is too old or too much goes, and it is known up to where."""
 
 import datetime
 import sqlite3
@@ -36,7 +36,7 @@ def record(cursor: sqlite3.Cursor, *events: Event) -> None:
 
 def test_a_milestone_comes_back_as_it_was(cursor: sqlite3.Cursor) -> None:
     made = [
-        event(1, is_final=True, data="{\"id\":\"ü\"}".encode()),
+        event(1, is_final=True, data='{"id":"ü"}'.encode()),
         event(2, model_id=None, job_id=None),
     ]
     record(cursor, *made)
@@ -56,13 +56,18 @@ def test_an_id_cannot_be_recorded_twice(cursor: sqlite3.Cursor) -> None:
 
 def test_the_newest_milestone_of_every_job_is_found(cursor: sqlite3.Cursor) -> None:
     record(cursor, event(1, job_id="a"), event(2, job_id="b"), event(3, job_id="a"), event(4, job_id=None))
-    latest = journal.load_latest_of_jobs(cursor)
+    latest = journal.load_latest_of_jobs(cursor, 10)
     assert {job_id: found.id for job_id, found in latest.items()} == {"a": 3, "b": 2}
+
+
+def test_of_many_jobs_those_that_were_heard_of_last_are_found(cursor: sqlite3.Cursor) -> None:
+    record(cursor, event(1, job_id="a"), event(2, job_id="b"), event(3, job_id="c"), event(4, job_id="a"))
+    assert set(journal.load_latest_of_jobs(cursor, 2)) == {"a", "c"}
 
 
 def test_an_empty_journal_has_nothing_and_knows_no_floor(cursor: sqlite3.Cursor) -> None:
     assert journal.load_recent(cursor, 5) == []
-    assert journal.load_latest_of_jobs(cursor) == {}
+    assert journal.load_latest_of_jobs(cursor, 10) == {}
     assert journal.load_floor(cursor) is None
 
 

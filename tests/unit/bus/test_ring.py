@@ -283,7 +283,10 @@ class Interleavings(RuleBasedStateMachine):
         return event(self.last, durability, job_id=job, model_id=job, kind=kind)
 
     @rule(
-        durability=st.sampled_from(Durability), job=JOBS, step=st.integers(1, 3), kind=st.sampled_from([PROGRESS, CHANGED])
+        durability=st.sampled_from(Durability),
+        job=JOBS,
+        step=st.integers(1, 3),
+        kind=st.sampled_from([PROGRESS, CHANGED]),
     )
     def append(self, durability: Durability, job: str, step: int, kind: str) -> None:
         made = self._next(durability, job, step, kind)

@@ -1,0 +1,31 @@
+"""What an earlier life left: models whose files are gone, jobs that were under way."""
+
+import logging
+
+from msgspec.structs import replace
+
+from arwd.jobs import facts, ledger
+from arwd.jobs.rooms import Rooms
+from arwd.model import Job
+from arwd.states import TRANSITIONS, Trigger, advance
+from arwd.store import library
+
+log = logging.getLogger(__name__)
+
+
+def unlist_missing(rooms: Rooms) -> None:
+    """Drop the models whose file is missing or not the one that was verified, and say so."""
+    for model in [model for model in rooms.library if not rooms.library.is_unchanged(model)]:
+        log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
+        rooms.library.drop(model.id)
+        rooms.bus.publish(facts.changed("missing", model.id), changes=(library.forget(model.id),))
+    rooms.bus.publish(after=rooms.library.tidying())
+
+
+def revived(job: Job, rooms: Rooms) -> tuple[Job, str]:
+    """The unfinished job as it goes on, and its full URL; one that was running is queued again."""
+    url = ledger.read_secret(rooms.layout.secret(job.job_id)) or job.url
+    if Trigger.REQUEUE in TRANSITIONS[job.state]:
+        job = replace(job, state=advance(job.state, Trigger.REQUEUE))
+        rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
+    return job, url
