@@ -233,15 +233,9 @@ class Manager:
         return None if job is None else admission.Current(job=job, url=job.url)
 
     def _employ(self, job: Job, url: str, *, stale_part: str | None = None) -> Worker:
-        release, settled = self.scheduler.release, self._settled
-        worker = Worker(self._rooms, job, url, freed=release, settled=settled, stale_part=stale_part)
+        worker = Worker(self._rooms, job, url, freed=self.scheduler.release, settled=self._keep, stale_part=stale_part)
         self.roster.employ(worker)
         return worker
-
-    def _settled(self, worker: Worker) -> None:
-        self._keep(worker.job)
-        secret = self._rooms.layout.secret(worker.job.job_id)
-        asyncio.get_running_loop().run_in_executor(None, ledger.drop_secret, secret)
 
     def _keep(self, job: Job) -> None:
         for old in self.roster.keep(job):

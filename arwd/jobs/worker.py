@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from arwd import errors, events
-from arwd.jobs import facts
+from arwd.jobs import facts, ledger
 from arwd.jobs.progress import Progress
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
@@ -31,7 +31,7 @@ class Worker:
         url: str,
         *,
         freed: Callable[["Worker"], None],
-        settled: Callable[["Worker"], None],
+        settled: Callable[[Job], None],
         stale_part: str | None = None,
     ) -> None:
         """`freed` is called when the slot is no longer needed, `settled` when the job is final.
@@ -47,6 +47,7 @@ class Worker:
         self._freed = freed
         self._settled = settled
         self._stale_part = stale_part
+        self._secret = rooms.layout.secret(job.job_id)
         self._mailbox = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._tail: asyncio.Task[None] | None = None
@@ -145,7 +146,7 @@ class Worker:
         last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
         news = (facts.changed("downloaded", job.id), last)
         outdated = [] if replaced is None or replaced.name == name else [shelf.path(replaced)]
-        tidy = shelf.tidying(self._part.control_file, *outdated)
+        tidy = shelf.tidying(self._part.control_file, self._secret, *outdated)
         told = self._record.publish(*news, changes=(library.record(model),), after=tidy)
         told.add_done_callback(lambda _: self._end())
         await told
@@ -159,7 +160,7 @@ class Worker:
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
         last = facts.milestone(job, "error", code=error.code, error=sentence, **error.details())
         # Not awaited: a stop that comes now finds a final job, whose slot must be freed all the same.
-        self._record.publish(last).add_done_callback(lambda _: self._end())
+        self._record.publish(last, after=self._forget_secret).add_done_callback(lambda _: self._end())
 
     async def _interrupt(self, intent: Trigger) -> None:
         if self._task is None:
@@ -183,18 +184,21 @@ class Worker:
             except errors.StorageError as error:
                 log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
             job = self._record.close(intent, name=None)
-            await self._record.publish(facts.milestone(job, "canceled"))
+            await self._record.publish(facts.milestone(job, "canceled"), after=self._forget_secret)
             self._end()
         elif intent is Trigger.PAUSE:
             await self._record.move(intent, "paused", record={"name": name, "paused_by": "user"})
         else:
             await self._record.move(intent, "queued", record={"name": name})
 
+    def _forget_secret(self) -> None:
+        ledger.drop_secret(self._secret)
+
     def _end(self) -> None:
         if self.job.state is not State.FAILED:
             self._part.release()
         self._freed(self)
-        self._settled(self)
+        self._settled(self.job)
         self.finished.set()
 
     def _make_part(self, job: Job, name: str | None) -> Part:

@@ -153,6 +153,14 @@ async def test_a_failure_is_shown_in_the_daemons_words(
     assert watched.complaints == []
 
 
+async def test_long_names_fit_a_narrow_screen(daemon: Running, origin: Origin, page: Page) -> None:
+    await page.set_viewport_size({"width": 380, "height": 700})
+    await opened(page, daemon.url)
+    await daemon.download("publisher/" + "a-name-without-a-place-to-break-it_" * 6, origin.url("m" * 100 + ".gguf"))
+    await expect(page.get_by_role("listitem")).to_contain_text("sha256")
+    assert await page.evaluate("() => document.documentElement.scrollWidth") <= 380
+
+
 async def test_a_refusal_of_the_form_is_shown_and_what_was_typed_stays(
     daemon: Running, origin: Origin, page: Page
 ) -> None:

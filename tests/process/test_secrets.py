@@ -113,3 +113,18 @@ async def test_every_end_of_a_job_forgets_its_url(tmp_path: Path, origin: Origin
         assert await daemon.stop() == 0
     assert list((daemon.state_dir / "secrets").iterdir()) == []
     assert holders(daemon.state_dir) == []
+
+
+async def test_a_url_that_a_kill_left_behind_is_forgotten_at_the_next_start(tmp_path: Path, origin: Origin) -> None:
+    async with processes.child(tmp_path / "state") as daemon:
+        await daemon.download("m", f"{origin.url('m.gguf')}?{QUERY}")
+        await daemon.settled("m")
+        left = await secret_of(daemon, "m")
+        assert await daemon.stop() == 0
+    # As if the kill had come between the last event and the unlinking, or in the middle of writing another one.
+    left.write_text(QUERY)
+    left.with_name(".job_0123456789.tmp").write_text(QUERY)
+    async with processes.child(tmp_path / "state") as daemon:
+        assert (await daemon.call("GET", "/readyz"))[0] == 200
+        assert await daemon.stop() == 0
+    assert holders(daemon.state_dir) == []
