@@ -165,13 +165,18 @@ def serve(options: Settings) -> None:
     token = options.auth.secret()
     logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
     check_exposure(options.server.host, token)
-    listening = systemd.take_sockets()
-    for each in listening:
-        if each.family != socket.AF_UNIX:
-            check_exposure(each.getsockname()[0], token)
-    listening = listening or [_listen(options.server)]
-    daemon = Daemon(options, token)
-    asyncio.run(_serve(daemon, listening))
+    with contextlib.ExitStack() as opened:
+        listening = systemd.take_sockets()
+        for each in listening:
+            opened.enter_context(each)
+            if each.family != socket.AF_UNIX:
+                check_exposure(each.getsockname()[0], token)
+        # The lock before the port: a second daemon on the same directory should hear of that, not of its port.
+        daemon = Daemon(options, token)
+        opened.callback(daemon.layout.release)
+        opened.callback(daemon.database.close)
+        listening = listening or [opened.enter_context(_listen(options.server))]
+        asyncio.run(_serve(daemon, listening))
 
 
 async def _serve(daemon: Daemon, listening: list[socket.socket]) -> None:

@@ -212,7 +212,8 @@ def _translated(error: Exception, url: str) -> errors.TransferError:
         case aiohttp.ClientPayloadError() if not isinstance(error.__cause__, OSError):
             return errors.Truncated(f"{url}: the body ended before its declared end")
         case aiohttp.ClientResponseError():
-            return errors.InvalidResponse(f"{url}: not valid HTTP: {redact(error.message)}")
+            # Not what aiohttp says of it: that quotes the server, and a server may quote our request with its query.
+            return errors.InvalidResponse(f"{url}: what the server sent is not valid HTTP")
         case TimeoutError():
             return errors.Stalled(f"{url}: nothing received for the stall time-out")
         case _:

@@ -22,6 +22,14 @@ def unlist_missing(rooms: Rooms) -> None:
     rooms.bus.publish(after=rooms.library.tidying())
 
 
+def drop_stray_secrets(rooms: Rooms, jobs: list[Job]) -> None:
+    """A kill between a job's last event and the removal of its URL, or in the middle of writing one, leaves it."""
+    kept = {job.job_id for job in jobs if not job.is_final}
+    for path in rooms.layout.secrets.iterdir():
+        if path.name not in kept:
+            ledger.drop_secret(path)
+
+
 def revived(job: Job, rooms: Rooms) -> tuple[Job, str]:
     """The unfinished job as it goes on, and its full URL; one that was running is queued again."""
     url = ledger.read_secret(rooms.layout.secret(job.job_id)) or job.url

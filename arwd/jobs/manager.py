@@ -46,6 +46,7 @@ class Manager:
     def boot(self, jobs: list[Job]) -> None:
         """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
         boot.unlist_missing(self._rooms)
+        boot.drop_stray_secrets(self._rooms, jobs)
         for job in jobs:
             if job.is_final:
                 self.roster.keep(job)
