@@ -13,8 +13,8 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from arwd import __version__, events, logs, net, settings, systemd
-from arwd.api import app, auth
+from arwd import __version__, events, listening, logs, net, settings, systemd
+from arwd.api import app
 from arwd.api.arw import Arw
 from arwd.api.auth import Keeper
 from arwd.api.events import EventStreams
@@ -24,7 +24,7 @@ from arwd.api.protocol import Protocol
 from arwd.bus import journal
 from arwd.bus.local import LocalBus
 from arwd.database import Database
-from arwd.errors import SettingsError, StartError, StorageError
+from arwd.errors import StorageError
 from arwd.events import Fact, Lifecycle
 from arwd.jobs import ledger
 from arwd.jobs.manager import Manager
@@ -62,9 +62,9 @@ class Daemon:
         self.is_ready = False
         self._bind_hosts: tuple[str, ...] = (options.server.host,)
 
-    def listen_on(self, listening: list[socket.socket]) -> None:
+    def listen_on(self, sockets: list[socket.socket]) -> None:
         """These are our own addresses: names we answer to, and never a download's source."""
-        own = [each.getsockname()[:2] for each in listening if each.family != socket.AF_UNIX]
+        own = [each.getsockname()[:2] for each in sockets if each.family != socket.AF_UNIX]
         self.policy.own = frozenset(own)
         self._bind_hosts += tuple(host for host, _ in own)
 
@@ -134,7 +134,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         self._chores = [loop.create_task(_feed_watchdog()), loop.create_task(self._daemon.keep_house())]
-        systemd.notify(f"READY=1\nSTATUS=Serving {addresses(sockets or [])}")
+        systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         systemd.notify("STOPPING=1")
@@ -164,29 +164,29 @@ def serve(options: Settings) -> None:
     """Run until a signal. StartError says why it could not begin."""
     token = options.auth.secret()
     logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
-    check_exposure(options.server.host, token)
+    listening.check_exposure(options.server.host, token)
     with contextlib.ExitStack() as opened:
-        listening = systemd.take_sockets()
-        for each in listening:
+        sockets = systemd.take_sockets()
+        for each in sockets:
             opened.enter_context(each)
             if each.family != socket.AF_UNIX:
-                check_exposure(each.getsockname()[0], token)
+                listening.check_exposure(each.getsockname()[0], token)
         # The lock before the port: a second daemon on the same directory should hear of that, not of its port.
         daemon = Daemon(options, token)
         opened.callback(daemon.layout.release)
         opened.callback(daemon.database.close)
-        listening = listening or [opened.enter_context(_listen(options.server))]
-        asyncio.run(_serve(daemon, listening))
+        sockets = sockets or [opened.enter_context(listening.listen(options.server.host, options.server.port))]
+        asyncio.run(_serve(daemon, sockets))
 
 
-async def _serve(daemon: Daemon, listening: list[socket.socket]) -> None:
-    daemon.listen_on(listening)
+async def _serve(daemon: Daemon, sockets: list[socket.socket]) -> None:
+    daemon.listen_on(sockets)
     server = Server(config(await daemon.open()), daemon)
-    where = addresses(listening)
+    where = listening.addresses(sockets)
     log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
     sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
     sys.stdout.flush()
-    await server.serve(sockets=listening)
+    await server.serve(sockets=sockets)
 
 
 def config(application: Starlette) -> uvicorn.Config:
@@ -204,39 +204,6 @@ def config(application: Starlette) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE,
     )
-
-
-def check_exposure(host: str, token: str) -> None:
-    """SettingsError unless a token guards an address that others can reach."""
-    if not token and not auth.is_loopback(host):
-        raise SettingsError(
-            f"Listening on {host} would let everyone on the network in. Set a token first: put one in a file and set "
-            "token_file (or ARWD_TOKEN_FILE) to its path, or listen on 127.0.0.1."
-        )
-
-
-def addresses(listening: list[socket.socket]) -> str:
-    """The URLs of these sockets."""
-    names = []
-    for each in listening:
-        if each.family == socket.AF_UNIX:
-            names.append(f"unix:{each.getsockname()}")
-        else:
-            host, port = each.getsockname()[:2]
-            names.append(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
-    return ", ".join(names)
-
-
-def _listen(server: settings.Server) -> socket.socket:
-    host = server.host.strip("[]")
-    try:
-        family = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, server.port), family=family, backlog=2048)
-    except OSError as error:
-        raise StartError(
-            f"Cannot listen on {server.host} port {server.port}: {error.strerror}. "
-            "Another program may have it; --port 0 picks a free one."
-        ) from error
 
 
 def _lifecycle(kind: str) -> Fact:

@@ -1,0 +1,40 @@
+"""The sockets arwd listens on: who may reach them, and under which URLs."""
+
+import socket
+
+from arwd.api import auth
+from arwd.errors import SettingsError, StartError
+
+
+def check_exposure(host: str, token: str) -> None:
+    """SettingsError unless a token guards an address that others can reach."""
+    if not token and not auth.is_loopback(host):
+        raise SettingsError(
+            f"Listening on {host} would let everyone on the network in. Set a token first: put one in a file and set "
+            "token_file (or ARWD_TOKEN_FILE) to its path, or listen on 127.0.0.1."
+        )
+
+
+def addresses(sockets: list[socket.socket]) -> str:
+    """The URLs of these sockets."""
+    names = []
+    for each in sockets:
+        if each.family == socket.AF_UNIX:
+            names.append(f"unix:{each.getsockname()}")
+        else:
+            host, port = each.getsockname()[:2]
+            names.append(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+    return ", ".join(names)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. StartError says why there is none."""
+    host = host.strip("[]")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. "
+            "Another program may have it; --port 0 picks a free one."
+        ) from error
