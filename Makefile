@@ -47,7 +47,7 @@ test: install weights ## everything that is installed here
 
 cov: install weights ## the same, with coverage and its floors
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/pytest --cov --cov-report=
+	$(BIN)/pytest --cov --cov-report=
 	$(BIN)/coverage report
 
 docs: install ## write the generated tables anew

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(given)
     token = os.environ.get("ARWD_TOKEN") or os.environ.get("ARW_ADMIN_TOKEN")
     try:
-        return given.run(given, Client(given.url, token))  # type: ignore[no-any-return]
+        return given.run(given, Client(given.url or _DEFAULT_URL, token))  # type: ignore[no-any-return]
+    except client.Unusable as error:
+        return _complain(error, USAGE)
     except client.NotReachable as error:
         return _complain(error, NOT_REACHABLE)
     except client.Refused as error:
@@ -166,8 +168,11 @@ def _size(count: int | None) -> str:
 
 
 def _id_of(ref: str) -> str:
-    name = PurePosixPath(unquote(urlsplit(ref).path)).name
-    return PurePosixPath(name).stem or "model"
+    try:
+        path = urlsplit(ref).path
+    except ValueError:
+        path = ""  # the daemon says what is wrong with it
+    return PurePosixPath(PurePosixPath(unquote(path)).name).stem or "model"
 
 
 def _show(given: argparse.Namespace, value: Any, text: str) -> None:

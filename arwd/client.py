@@ -22,10 +22,24 @@ class Refused(Exception):
     """The daemon said no; the message is its own."""
 
 
+class Busy(Refused):
+    """The daemon said: not now."""
+
+
+class Unusable(Exception):
+    """The address or the token cannot be one."""
+
+
 class Client:
     """Talks to one daemon."""
 
     def __init__(self, url: str, token: str | None) -> None:
+        """Unusable if the address is malformed or the token cannot stand in a header."""
+        try:
+            urlsplit(url if "//" in url else f"http://{url}").port  # noqa: B018 (asked for its error)
+            (token or "").encode("latin-1")
+        except ValueError as error:
+            raise Unusable(f"The address {url} or the token cannot be used: {error}") from error
         self._url = url
         self._parts = urlsplit(url if "//" in url else f"http://{url}")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -51,20 +65,20 @@ class Client:
 
     def follow(self, **query: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Kind and payload of every event, over reconnects, until the stream is done. Refused or NotReachable."""
-        last_id, lost_at = "", time.monotonic()
-        is_done = False
-        while not is_done:
+        last_id, patience_ends = "", 0.0
+        while True:
             try:
                 for event_id, kind, payload in self._stream(query, last_id):
-                    last_id, lost_at = event_id or last_id, time.monotonic()
+                    last_id, patience_ends = event_id or last_id, 0.0
                     yield kind, payload
                 # A clean end is final only where the stream was asked to end by itself: elsewhere, the daemon stops.
-                is_done = "until" in query and self._is_over(query, last_id)
-            except (OSError, http.client.HTTPException) as error:
-                if time.monotonic() - lost_at > _PATIENCE or not last_id:
-                    raise self._not_reachable(error) from error
-            if not is_done:
-                time.sleep(0.2)
+                if "until" in query and self._is_over(query, last_id):
+                    return
+            except (OSError, http.client.HTTPException, Busy) as error:
+                patience_ends = patience_ends or time.monotonic() + _PATIENCE
+                if not last_id or time.monotonic() > patience_ends:
+                    raise error if isinstance(error, Busy) else self._not_reachable(error) from error
+            time.sleep(0.2)
 
     def _is_over(self, query: dict[str, str], last_id: str) -> bool:
         response, connection = self._open(query, last_id)
@@ -90,7 +104,8 @@ class Client:
                     kind, data = "message", ""
 
     def _open(self, query: dict[str, str], last_id: str) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
-        headers = {"Accept": "text/event-stream", **self._headers}
+        # No `Accept: text/event-stream`: a browser is told to come back later, we want to hear that there are too many.
+        headers = dict(self._headers)
         if last_id:
             headers["Last-Event-ID"] = last_id
         connection = self._connection()
@@ -113,7 +128,8 @@ class Client:
 
 def _check(response: http.client.HTTPResponse) -> None:
     if response.status >= 400:
-        raise Refused(_sentence(_decoded(response.read()), response.status))
+        refusal = Busy if response.status == 503 else Refused
+        raise refusal(_sentence(_decoded(response.read()), response.status))
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[str]:

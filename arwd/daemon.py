@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 
 STREAM_PATIENCE = 0.5
 """Seconds that open streams have to take what they are due at a stop."""
+_DEADLINE = 3.0
+"""Seconds that a step of the stop may take: a disk that refuses must not keep the daemon from ending."""
+_SYNC_DEADLINE = 20.0
+"""Seconds to make the parts durable; the service manager waits for 30."""
 _HOUR = 3600.0
 _GRACE = 5
 """Seconds for requests that are being answered at a stop."""
@@ -111,10 +115,24 @@ class Daemon:
         So a subscriber hears of the stop before its stream ends, and nobody waits for a disk to hear of it.
         """
         self.is_ready = False
-        await self.manager.stop()
+        for step, deadline in (
+            (self.manager.stop, _DEADLINE),
+            (self._say_goodbye, _DEADLINE),
+            (self._end_streams, _DEADLINE),
+            (self.manager.sync, _SYNC_DEADLINE),
+        ):
+            try:
+                async with asyncio.timeout(deadline):
+                    await step()
+            except Exception:
+                # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
+                log.exception("The stop went on without %s", step.__name__, extra={"event": "stop_step_failed"})
+
+    async def _say_goodbye(self) -> None:
         await self.bus.publish(_lifecycle(events.STOP))
+
+    async def _end_streams(self) -> None:
         await self.bus.close(STREAM_PATIENCE)
-        await self.manager.sync()
 
     async def close(self) -> None:
         """Close what is left, the database last."""
@@ -140,9 +158,11 @@ class Server(uvicorn.Server):
         systemd.notify("STOPPING=1")
         for chore in self._chores:
             chore.cancel()
-        await self._daemon.quiesce()
-        await super().shutdown(sockets)
-        await self._daemon.close()
+        try:
+            await self._daemon.quiesce()
+            await super().shutdown(sockets)
+        finally:
+            await self._daemon.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -113,7 +113,7 @@ class Database:
             outcomes = [(done, self._apply(cursor, changes)) for changes, _, done in batch]
             cursor.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._writer.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
                 cursor.execute("ROLLBACK")
             outcomes = [(done, self._failure(error)) for _, _, done in batch]
         for (_, after, _), (_, failure) in zip(batch, outcomes, strict=True):

@@ -1,5 +1,6 @@
 """The sockets arwd listens on: who may reach them, and under which URLs."""
 
+import os
 import socket
 
 from arwd.api import auth
@@ -23,6 +24,8 @@ def addresses(sockets: list[socket.socket]) -> str:
             names.append(f"unix:{each.getsockname()}")
         else:
             host, port = each.getsockname()[:2]
+            if auth.is_wildcard(host):
+                host = "::1" if ":" in host else "127.0.0.1"  # what a browser here can open
             names.append(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
     return ", ".join(names)
 
@@ -35,6 +38,6 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise StartError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. "
-            "Another program may have it; --port 0 picks a free one."
+            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. Another program may have it; "
+            "--port (or ARWD_PORT) names another one, --port 0 picks one that is free."
         ) from error

@@ -66,9 +66,12 @@ class AddressPolicy:
     def allows(self, host: str, port: int) -> bool:
         """May this literal address be dialled?"""
         address = _unwrap(ipaddress.ip_address(host.partition("%")[0]))
-        if (str(address), port) in self.own:
+        if (str(address), port) in self.own or (address.is_loopback and port in self._wildcard_ports()):
             return False
         return not any(address.version == block.version and address in block for block in _ALWAYS_DENIED)
+
+    def _wildcard_ports(self) -> set[int]:
+        return {port for host, port in self.own if ipaddress.ip_address(host).is_unspecified}
 
     def socket(self, address: Any) -> socket.socket:
         """A socket for `getaddrinfo`'s entry; PermissionError (so that the next address is tried) if denied."""
@@ -191,13 +194,13 @@ def translate_errors(url: str) -> Iterator[None]:
     """Turn what aiohttp raises into a TransferError of ours, with its cause and without secrets."""
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError, UnicodeError) as error:
         raise _translated(error, redact(url)) from error
 
 
 def _translated(error: Exception, url: str) -> errors.TransferError:
     match error:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():
             return errors.Dns(f"{url}: no such host")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
             return errors.Tls(f"{url}: {_reason(error)}")

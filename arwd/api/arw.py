@@ -23,7 +23,8 @@ from arwd.api.arw_wire import (
 )
 from arwd.api.endpoints import Endpoint, Handler, decode, encode, reading
 from arwd.bus.local import LocalBus
-from arwd.jobs.manager import Manager, Outcome
+from arwd.jobs.admission import Outcome
+from arwd.jobs.manager import Manager
 from arwd.jobs.worker import Worker
 from arwd.model import Job
 from arwd.states import State

@@ -122,4 +122,5 @@ def _field_error(sentence: str) -> errors.RequestError:
         return errors.InvalidJson(f"The body must be one JSON object: {sentence}.")
     if "got `null`" in sentence:
         return errors.MissingField(f"The field {parent} is missing: it is null.")
-    return errors.InvalidField(f"The field {parent} is wrong: {sentence.partition(' - at ')[0]}.")
+    wrong = sentence.partition(" - at ")[0].replace("`", "").replace("str", "string").replace("int", "whole number")
+    return errors.InvalidField(f"The field {parent} is wrong: {wrong.replace(' | null', '')}.")

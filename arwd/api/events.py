@@ -60,7 +60,7 @@ class EventStreams:
             summary="Every event, live, as Server-Sent Events",
             media_type="text/event-stream",
             parameters=PARAMETERS,
-            refusals=(errors.InvalidParameter, errors.NotFound, errors.TooManyStreams),
+            refusals=(errors.InvalidParameter, errors.NotFound, errors.TooManyStreams, errors.Stopping),
         )
         return (endpoint,)
 
@@ -71,12 +71,13 @@ class EventStreams:
         if request.method == "HEAD":
             return EventSourceResponse(iter(()), headers=_HEADERS, ping=0)
         if self._bus.is_closed:
-            return _refusal(request)
+            return _refusal(request, errors.Stopping("arwd is stopping."))
         address = address_of(request.scope)
         if sum(self._open.values()) >= self._options.max_streams or (
             self._open[address] >= self._options.max_streams_per_address
         ):
-            return _refusal(request)
+            full = errors.TooManyStreams("Too many event streams are open. Close one, or raise max_streams.")
+            return _refusal(request, full)
         subscription = self._bus.subscribe(query.selector, query.start, until_done=job_ids)
         if query.is_reconnect and subscription.is_over:
             return Response(status_code=204)
@@ -152,9 +153,7 @@ def _opening(subscription: LocalSubscription, query: Query, request_id: str) -> 
         resume_from=UNSET if query.start.after is None else query.start.after,
     )
     frames = [RETRY, _framed(events.control(subscription.start, events.CONNECTED, connected), query.selector)]
-    frames += [_framed(event, query.selector) for event in subscription.latest]
-    if subscription.gap is not None:
-        frames.append(_framed(events.control(subscription.gap.to, events.GAP, subscription.gap), query.selector))
+    frames += [_framed(event, query.selector) for event in subscription.opening]
     return b"".join(frames)
 
 
@@ -162,11 +161,11 @@ def _framed(event: Event, selector: Selector) -> bytes:
     return frame(event, selector.shape, named=selector.named)
 
 
-def _refusal(request: Request) -> Response:
+def _refusal(request: Request, error: errors.RequestError) -> Response:
     # Any status but 200 ends a browser's EventSource for good; this one it takes as a reason to come back.
     if "text/event-stream" in request.headers.get("accept", ""):
         return Response(_RETRY_LATER, 200, _HEADERS, "text/event-stream")
-    raise errors.TooManyStreams("Too many event streams are open. Close one, or raise max_streams.")
+    raise error
 
 
 def _bound(transport: asyncio.Transport) -> None:

@@ -58,6 +58,10 @@ class Protocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD and not self.transport.is_closing():
                 self._refuse_head()
                 self.send_400_response("")
+        is_idle = self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None
+        if is_idle and self._deadline is None and not self.transport.is_closing():
+            # Bytes that begin no request, such as an empty line, have ended uvicorn's keep-alive timer.
+            self._arm()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -6,6 +6,7 @@ slow one costs nothing but its own delay. All mutable state: the ring, the subsc
 
 import asyncio
 import collections
+import contextlib
 import functools
 import logging
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ _CROWD = 256
 """A backlog of more events than this loses its overtaken ticks."""
 _BATCH_BYTES = 64 * 1024
 """Bytes of one write: uvicorn's high-water mark, so that one write at most waits in its buffer."""
+_QUIET = 2.0
+"""Seconds that a reader of lists waits for commits at the most: a full disk must not keep it from an answer."""
 _JOBS = 2_000
 """Jobs whose newest milestone is known after a start: more than are kept."""
 _TURN = 128
@@ -115,8 +118,10 @@ class LocalBus:
 
     async def quiet(self) -> None:
         """Return in a moment when everything published is revealed: memory and `head` then say the same."""
-        while self._waiting or self._ring.has_pending:
-            await asyncio.wait([self._newest])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET):
+                while self._waiting or self._ring.has_pending:
+                    await asyncio.wait([self._newest])
 
     def tell(self, fact: Fact) -> None:
         """Publish a tick or an answer. It is dropped while no id can be had: nobody may wait for it."""
@@ -139,8 +144,9 @@ class LocalBus:
         self.is_closed = True
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-        for subscription in list(self._subscriptions):
+        for subscription in self._subscriptions:
             subscription.end()
+        self._wake()
         deadline = asyncio.get_running_loop().time() + patience
         while self._subscriptions and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
@@ -152,8 +158,7 @@ class LocalBus:
         self._subscriptions.add(subscription)
         if self.is_closed:
             subscription.end()
-        else:
-            self._wake()
+        self._wake()
 
     def leave(self, subscription: LocalSubscription) -> None:
         """The subscription is over."""
@@ -217,8 +222,12 @@ class LocalBus:
             # What was read for others ends before the newest events.
             batches, head = {}, self._ring.head
         for subscription in subscriptions[first : first + _TURN]:
-            if subscription.advance(batches, loop.time()):
-                self._has_news = True
+            try:
+                self._has_news |= subscription.advance(batches, loop.time())
+            except Exception:
+                # One reader's misfortune must not silence the others.
+                log.exception("A stream broke", extra={"event": "stream_broke"})
+                subscription.abort()
         if first + _TURN < len(subscriptions):
             loop.call_soon(self._serve, subscriptions, first + _TURN, batches, head)
         elif self._has_news:

@@ -9,7 +9,10 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
 
+from msgspec import UNSET
+
 from arwd.bus.base import Selector, Start, Write
+from arwd.bus.gap import with_gap
 from arwd.bus.ring import Batch, Ring
 from arwd.events import GAP, Event, Gap, control, frame
 
@@ -46,8 +49,7 @@ class LocalSubscription:
         "_selector",
         "_waiting",
         "_write",
-        "gap",
-        "latest",
+        "opening",
         "replayed",
         "start",
     )  # fmt: skip
@@ -69,17 +71,16 @@ class LocalSubscription:
         self._busy = False
         self._ending = False
         self._last_write = 0.0
-        self.gap: Gap | None = None
-        """What this stream must be told is missing, if anything."""
-        self.start, self._cursor = self._begin(start)
-        self.latest: list[Event] = []
-        """The newest milestones of the jobs waited for that lie between `start` and the first event replayed."""
+        self.start, self._cursor, gap = self._begin(start)
+        latest: list[Event] = []
         self._waiting: set[str] | None = None
         self._floor = self._ring.head
         """A stream that ends by itself first delivers everything up to here."""
         if until_done is not None:
-            self._wait_for(until_done, is_fresh=start == Start())
-        self.replayed = len(self.latest) + len(ring.select(self._cursor, selector))
+            latest = self._wait_for(until_done, is_fresh=start == Start() or (gap is not None and gap.after is UNSET))
+        self.opening = latest if gap is None else with_gap(latest, self.start, gap)
+        """What comes before the ring: how the jobs waited for stand, and what is missing."""
+        self.replayed = len(self.opening) + len(ring.select(self._cursor, selector))
         """How many events come from before this moment."""
 
     @property
@@ -96,7 +97,7 @@ class LocalSubscription:
 
     def advance(self, batches: dict[tuple[int, Selector], Batch], now: float) -> bool:
         """Send what is next, if the last write is done. Is there more to send right away?"""
-        if self._is_busy() or self._write is None:
+        if self._is_busy() or self._is_gone():
             return False
         if self._cursor < self._ring.floor:
             self._tell_gap(now)
@@ -110,7 +111,7 @@ class LocalSubscription:
                 self._last_write = now
                 self._send(batch.frames, more=True)
         # The write may have been suspended: then its end brings us back here.
-        if self._is_busy():
+        if self._is_busy() or self._is_gone():
             return False
         if (self._ending and self._cursor >= head) or (end is not None and self._cursor >= end):
             self._finish()
@@ -124,9 +125,8 @@ class LocalSubscription:
             self._send(HEARTBEAT, more=True)
 
     def end(self) -> None:
-        """Deliver what is visible now, then end the stream."""
+        """From the next turn on: deliver what is visible, then end the stream."""
         self._ending = True
-        self.advance({}, 0.0)
 
     def abort(self) -> None:
         """Cut the connection: its peer does not read."""
@@ -139,37 +139,37 @@ class LocalSubscription:
         self._write = None
         self._bus.leave(self)
 
+    def _is_gone(self) -> bool:
+        return self._write is None
+
     def _is_busy(self) -> bool:
         return self._busy  # a call, not a look: writing changes it under our feet
 
-    def _begin(self, start: Start) -> tuple[int, int]:
-        """The position to name as the start, and the one to read on from."""
+    def _begin(self, start: Start) -> tuple[int, int, Gap | None]:
+        """The position to name as the start, the one to read on from, and the gap between them."""
         head = self._ring.head
         if start.is_unknown or (start.after is not None and start.after > head):
-            self.gap = Gap(to=head)
-            return head - 1, head
+            return head - 1, head, Gap(to=head)
         if start.after is not None:
             if start.after < self._ring.floor:
-                self.gap = Gap(after=start.after, to=self._ring.floor)
-                return start.after, self._ring.floor
-            return start.after, start.after
+                return start.after, self._ring.floor, Gap(after=start.after, to=self._ring.floor)
+            return start.after, start.after, None
         if start.replay:
             milestones = self._ring.last_milestones(start.replay, self._selector)
             if milestones:
-                return milestones[0].id - 1, milestones[0].id - 1
-        return head, head
+                return milestones[0].id - 1, milestones[0].id - 1, None
+        return head, head, None
 
-    def _wait_for(self, job_ids: Iterable[str], *, is_fresh: bool) -> None:
+    def _wait_for(self, job_ids: Iterable[str], *, is_fresh: bool) -> list[Event]:
+        """The newest milestones of these jobs that come before what the ring is asked for."""
         known = {job_id: self._bus.latest(job_id) for job_id in job_ids}
         milestones = sorted((event for event in known.values() if event is not None), key=lambda event: event.id)
         if is_fresh and milestones:
             self.start = min(self.start, milestones[0].id - 1)
-        self.latest = [
-            event for event in milestones if self.start < event.id <= self._cursor and self._selector.wants(event)
-        ]
         self._waiting = {
             job_id for job_id, event in known.items() if event is None or not event.is_final or event.id > self._cursor
         }
+        return [event for event in milestones if self.start < event.id <= self._cursor and self._selector.wants(event)]
 
     def _end(self) -> int | None:
         """The position at which this stream is done, or None while it is not known."""

@@ -21,6 +21,10 @@ class StorageError(ArwdError):
     code = "io"
 
 
+class PartChanged(StorageError):
+    """A part is not as we left it: somebody else removed or cut it. The transfer begins anew."""
+
+
 class ReadOnly(StorageError):
     """The file system is mounted read-only."""
 

@@ -1,5 +1,7 @@
 """PURE: a request, and what is there under its id -> accept, join, resume, wait, have, or refuse."""
 
+from typing import Literal
+
 import msgspec
 
 from arwd import errors
@@ -46,6 +48,13 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decision = Accept | Join | GoOn | AwaitCancel | Have | Refuse
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submission came to."""
+
+    kind: Literal["accepted", "joined", "resumed", "have"]
+    job: Job
 
 
 def decide(

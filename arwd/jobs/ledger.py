@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +16,11 @@ KEEP_DAYS = 30
 KEEP_FINAL = 1_000
 
 _decoder = msgspec.msgpack.Decoder(Job)
+
+
+def new_job_id() -> str:
+    """`job_` and ten hexadecimal digits: the form that LM Studio's clients know."""
+    return f"job_{secrets.token_hex(5)}"
 
 
 def record(job: Job) -> Change:

@@ -6,14 +6,12 @@ so that a hundred equal requests at once make one job.
 
 import asyncio
 import logging
-import secrets
-from typing import Literal
 
 import msgspec
 
 from arwd import errors, events
 from arwd.database import Change
-from arwd.jobs import admission, boot, facts, ledger
+from arwd.jobs import admission, facts, ledger, left_over
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
@@ -26,13 +24,6 @@ from arwd.store import library
 log = logging.getLogger(__name__)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a submission came to."""
-
-    kind: Literal["accepted", "joined", "resumed", "have"]
-    job: Job
-
-
 class Manager:
     """Decides what a command means and hands it to the job's worker."""
 
@@ -41,25 +32,25 @@ class Manager:
         self.roster = Roster(ledger.KEEP_FINAL)
         self._rooms = rooms
         self._registry = registry
-        self._errands: set[asyncio.Task[State]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
 
     def boot(self, jobs: list[Job]) -> None:
         """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
-        boot.unlist_missing(self._rooms)
-        boot.drop_stray_secrets(self._rooms, jobs)
+        left_over.unlist_missing(self._rooms)
+        left_over.drop_stray_secrets(self._rooms, jobs)
         for job in jobs:
             if job.is_final:
                 self.roster.keep(job)
                 self.roster.make_newest(job)
                 continue
-            job, url = boot.revived(job, self._rooms)
+            job, url = left_over.revived(job, self._rooms)
             worker = self._employ(job, url)
             if job.name is not None:
                 self._rooms.names.hold(job.name, job.id)
             if job.state is State.QUEUED:
                 self.scheduler.offer(worker)
 
-    async def submit(self, request: Request) -> Outcome:
+    async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.
 
         RequestError, or TransferError when the source does not answer.
@@ -89,7 +80,7 @@ class Manager:
                     return await self._join(worker)
                 case admission.GoOn():
                     await worker.resume(self.scheduler.next_position, self.scheduler.offer)
-                    return Outcome(kind="resumed", job=worker.job)
+                    return admission.Outcome(kind="resumed", job=worker.job)
                 case admission.AwaitCancel():
                     await worker.finished.wait()
 
@@ -103,7 +94,7 @@ class Manager:
             return None
         worker.is_canceling = True
         self._rooms.bus.tell(facts.answer(model_id, "cancel-requested", worker.job.job_id))
-        errand = asyncio.get_running_loop().create_task(worker.stop(Trigger.CANCEL))
+        errand = asyncio.get_running_loop().create_task(self._cancel(worker))
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
         return worker.job
@@ -132,9 +123,9 @@ class Manager:
         was_there = await self._discard_left_over(model_id) or worker is not None
         model = self._rooms.library.get(model_id)
         if model is not None:
+            # One step: a job of this id that begins now finds neither the model nor, later, its file.
             self._rooms.library.drop(model_id)
-            await self._rooms.library.remove(model)
-            gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying()
+            gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
             await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
         elif not was_there:
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
@@ -143,7 +134,10 @@ class Manager:
     async def stop(self) -> None:
         """Nobody begins any more; running jobs are requeued for the next boot, their parts closed."""
         self.scheduler.close()
-        await asyncio.gather(*(worker.stop(Trigger.REQUEUE) for worker in self.roster.workers), *self._errands)
+        stops = [worker.stop(Trigger.REQUEUE) for worker in self.roster.workers]
+        for outcome in await asyncio.gather(*stops, *self._errands, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.warning("A job could not be requeued: %s", outcome, extra={"event": "requeue_failed"})
 
     async def sync(self) -> None:
         """Make the parts of unfinished jobs durable."""
@@ -153,11 +147,10 @@ class Manager:
             except errors.StorageError as error:
                 log.warning("%s", error, extra={"event": "sync_failed", "job": worker.job.job_id})
 
-    async def _accept(self, request: Request, url: str, part_name: str | None) -> Outcome:
-        before = self.roster.newest(request.id)
-        left_over = None if before is None or before.state is not State.FAILED else before.name
-        job = new_job(request, url, job_id=_new_job_id(), state=State.QUEUED, now=events.now(), name=part_name)
-        worker = self._employ(job, request.ref, stale_part=left_over if part_name is None else None)
+    async def _accept(self, request: Request, url: str, part_name: str | None) -> admission.Outcome:
+        tidy = None if part_name is not None else left_over.discarding(self._rooms, self.roster.newest(request.id))
+        job = new_job(request, url, job_id=ledger.new_job_id(), state=State.QUEUED, now=events.now(), name=part_name)
+        worker = self._employ(job, request.ref)
         secret: tuple[Change, ...] = ()
         if request.ref != url:
             path = self._rooms.layout.secret(job.job_id)
@@ -167,30 +160,32 @@ class Manager:
             facts.download(job),
             facts.milestone(job, "queued", position=self.scheduler.next_position()),
             changes=(*secret, ledger.record(job)),
+            after=tidy,
         )
         worker.accepted.add_done_callback(lambda accepted: self._recorded(worker, accepted))
         await asyncio.shield(worker.accepted)
-        return Outcome(kind="accepted", job=worker.job)
+        return admission.Outcome(kind="accepted", job=worker.job)
 
     def _recorded(self, worker: Worker, accepted: asyncio.Future[None]) -> None:
         if accepted.exception() is not None:
             self.roster.dismiss(worker)
+            ledger.drop_secret(self._rooms.layout.secret(worker.job.job_id))
             worker.finished.set()
         elif worker.job.state is State.QUEUED:
             self.scheduler.offer(worker)
 
-    async def _join(self, worker: Worker) -> Outcome:
+    async def _join(self, worker: Worker) -> admission.Outcome:
         self._rooms.bus.tell(facts.answer(worker.job.id, "already-in-progress", worker.job.job_id))
         if worker.accepted is not None:
             await asyncio.shield(worker.accepted)
-        return Outcome(kind="joined", job=worker.job)
+        return admission.Outcome(kind="joined", job=worker.job)
 
-    async def _have(self, request: Request, url: str, model: Model) -> Outcome:
+    async def _have(self, request: Request, url: str, model: Model) -> admission.Outcome:
         now = events.now()
         job = new_job(
             request,
             url,
-            job_id=_new_job_id(),
+            job_id=ledger.new_job_id(),
             state=advance(State.QUEUED, Trigger.HAVE),
             now=now,
             finished_at=now,
@@ -200,25 +195,32 @@ class Manager:
             actual_sha256=model.sha256,
             trust="caller",
         )
+        tidy = left_over.discarding(self._rooms, self.roster.newest(request.id))
         self._keep(job)
         self.roster.make_newest(job)
-        await self._rooms.bus.publish(facts.complete(job, model, cached=True), changes=(ledger.record(job),))
-        return Outcome(kind="have", job=job)
+        last = facts.complete(job, model, cached=True)
+        await self._rooms.bus.publish(last, changes=(ledger.record(job),), after=tidy)
+        return admission.Outcome(kind="have", job=job)
 
     async def _settled_files(self, model_id: str) -> None:
         """Return when no job of this id that is over has anything left to do with its files."""
         while (worker := self.roster.settling(model_id)) is not None:
             await worker.finished.wait()
 
+    async def _cancel(self, worker: Worker) -> None:
+        if await worker.stop(Trigger.CANCEL) is State.FAILED:
+            await self._settled_files(worker.job.id)
+            await self._discard_left_over(worker.job.id)
+
     async def _discard_left_over(self, model_id: str) -> bool:
         """Delete the part that a failed job of this id left."""
         failed = self.roster.newest(model_id)
-        if failed is None or failed.state is not State.FAILED or failed.name is None:
+        tidy = left_over.discarding(self._rooms, failed)
+        if failed is None or tidy is None:
             return False
         job = msgspec.structs.replace(failed, name=None)
         self._keep(job)
-        await self._rooms.library.discard_part(failed.name)
-        await self._rooms.bus.publish(changes=(ledger.record(job),))
+        await self._rooms.bus.publish(changes=(ledger.record(job),), after=tidy)
         return True
 
     def _worker_or_tell(self, model_id: str) -> Worker | None:
@@ -233,15 +235,11 @@ class Manager:
             return admission.Current(job=worker.job, url=worker.url, is_canceling=worker.is_canceling)
         return None if job is None else admission.Current(job=job, url=job.url)
 
-    def _employ(self, job: Job, url: str, *, stale_part: str | None = None) -> Worker:
-        worker = Worker(self._rooms, job, url, freed=self.scheduler.release, settled=self._keep, stale_part=stale_part)
+    def _employ(self, job: Job, url: str) -> Worker:
+        worker = Worker(self._rooms, job, url, freed=self.scheduler.release, settled=self._keep)
         self.roster.employ(worker)
         return worker
 
     def _keep(self, job: Job) -> None:
         for old in self.roster.keep(job):
             self._rooms.bus.forget(old.job_id)
-
-
-def _new_job_id() -> str:
-    return f"job_{secrets.token_hex(5)}"

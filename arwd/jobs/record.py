@@ -18,6 +18,9 @@ from arwd.jobs.progress import Progress
 from arwd.model import Job
 from arwd.states import Trigger, advance
 
+_PATIENCE = 1.0
+"""Seconds until a last word that could not be recorded is tried again."""
+
 
 class Record:
     """One job as it stands. The transfer reports to it."""
@@ -61,6 +64,16 @@ class Record:
         """Write the record as it stands, with what belongs to it, run `after`, and tell the news."""
         return self._bus.publish(*news, changes=(*changes, ledger.record(self.job)), after=after)
 
+    async def conclude(self, *news: Fact, changes: tuple[Change, ...] = (), after: After | None = None) -> None:
+        """Tell the last word of a job that is final: repeated until the database takes it, as it must be told once."""
+        while True:
+            try:
+                await self.publish(*news, changes=changes, after=after)
+            except errors.StorageError:
+                await asyncio.sleep(_PATIENCE)
+            else:
+                return
+
     def received(self, count: int) -> None:
         """So many more bytes have arrived."""
         self.progress.add(count)
@@ -68,13 +81,14 @@ class Record:
     async def began(self, size: int | None) -> None:
         """The transfer begins at the first byte."""
         self.progress.begin(0, size)
-        self.job = replace(self.job, name=self._part_name(), total=size, attempt=0)
+        self.job = replace(self.job, name=self._part_name(), total=size, attempt=0, code=None, error=None)
         self.publish()
 
     async def resumed(self, offset: int, size: int | None) -> None:
         """The transfer goes on behind the bytes held."""
         self.progress.begin(offset, size)
-        self.note("resumed", offset=offset, record={"name": self._part_name(), "total": size, "attempt": 0})
+        record = {"name": self._part_name(), "total": size, "attempt": 0, "code": None, "error": None}
+        self.note("resumed", offset=offset, record=record)
 
     async def restarted(self, code: str, discarded: int) -> None:
         """Bytes held had to be given up."""
@@ -86,7 +100,8 @@ class Record:
         """A transient fault: the next attempt follows after `delay` seconds."""
         self.progress.end()
         told = {"code": error.code, "error": str(error), "attempt": attempt, "next_attempt_in": round(delay)}
-        self.note("retrying", record={"attempt": attempt}, **told, **error.details())
+        record = {"attempt": attempt, "code": error.code, "error": str(error)}
+        self.note("retrying", record=record, **told, **error.details())
 
     def _tick(self) -> None:
         self._bus.tell(facts.tick(self.job, self.progress))

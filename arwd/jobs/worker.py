@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable
 
 from arwd import errors, events
+from arwd.database import After, Change
+from arwd.events import Fact
 from arwd.jobs import facts, ledger
 from arwd.jobs.progress import Progress
 from arwd.jobs.record import Record
@@ -32,12 +34,8 @@ class Worker:
         *,
         freed: Callable[["Worker"], None],
         settled: Callable[[Job], None],
-        stale_part: str | None = None,
     ) -> None:
-        """`freed` is called when the slot is no longer needed, `settled` when the job is final.
-
-        `stale_part` is the name of a part that an earlier job of this id left and that is of no use.
-        """
+        """`freed` is called when the slot is no longer needed, `settled` when nothing of the job is left to do."""
         self.url = url
         self.is_canceling = False
         self.accepted: asyncio.Future[None] | None = None
@@ -46,11 +44,11 @@ class Worker:
         self._rooms = rooms
         self._freed = freed
         self._settled = settled
-        self._stale_part = stale_part
         self._secret = rooms.layout.secret(job.job_id)
         self._mailbox = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._tail: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._part = self._make_part(job, job.name)
         self._record = Record(job, rooms.bus, lambda: self._part.name)
 
@@ -88,7 +86,9 @@ class Worker:
                 await asyncio.wait([self.accepted])
                 if self.accepted.exception() is not None:
                     return self.job.state
-            await self._interrupt(intent)
+            if intent is Trigger.PAUSE and self.job.state is State.VERIFYING:
+                return self.job.state  # there is nothing left to pause
+            await self._interrupt()
             # Settle here, not in `_run`: a task cancelled before its first step never enters its body.
             if intent in TRANSITIONS[self.job.state]:
                 self._freed(self)
@@ -101,9 +101,6 @@ class Worker:
 
     async def _run(self) -> None:
         try:
-            if self._stale_part is not None:
-                await self._make_part(self.job, self._stale_part).discard()
-                self._stale_part = None
             await self._part.take_up()
             await self._rooms.engine.fetch(self.url, self._part, self._record, has_digest=self.job.sha256 is not None)
             self.progress.finish()
@@ -147,26 +144,38 @@ class Worker:
         news = (facts.changed("downloaded", job.id), last)
         outdated = [] if replaced is None or replaced.name == name else [shelf.path(replaced)]
         tidy = shelf.tidying(self._part.control_file, self._secret, *outdated)
-        told = self._record.publish(*news, changes=(library.record(model),), after=tidy)
-        told.add_done_callback(lambda _: self._end())
-        await told
+        await asyncio.shield(self._conclude(*news, changes=(library.record(model),), after=tidy))
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
-        if isinstance(error, errors.Sha256Mismatch):
-            await self._part.discard()
+        if isinstance(error, errors.Sha256Mismatch) or not self._part.held:
+            await self._discard()
         sentence = str(error)
         job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
         last = facts.milestone(job, "error", code=error.code, error=sentence, **error.details())
-        # Not awaited: a stop that comes now finds a final job, whose slot must be freed all the same.
-        self._record.publish(last, after=self._forget_secret).add_done_callback(lambda _: self._end())
+        await asyncio.shield(self._conclude(last, after=self._forget_secret))
 
-    async def _interrupt(self, intent: Trigger) -> None:
+    def _conclude(
+        self, *news: Fact, changes: tuple[Change, ...] = (), after: After | None = None
+    ) -> asyncio.Task[None]:
+        """Tell the last word, then free what the job held: a task of its own, whatever becomes of its caller."""
+        self._ending = asyncio.get_running_loop().create_task(
+            self._record.conclude(*news, changes=changes, after=after)
+        )
+        self._ending.add_done_callback(lambda _: self._end())
+        return self._ending
+
+    async def _discard(self) -> None:
+        try:
+            await self._part.discard()
+        except errors.StorageError as error:
+            log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
+
+    async def _interrupt(self) -> None:
         if self._task is None:
             return
-        if not (intent is Trigger.PAUSE and self.job.state is State.VERIFYING):
-            self._task.cancel()
+        self._task.cancel()
         await asyncio.wait([self._task])
         if self._tail is not None:
             await asyncio.wait([self._tail])
@@ -179,13 +188,9 @@ class Worker:
     async def _settle(self, intent: Trigger) -> None:
         name = self._part.name
         if intent is Trigger.CANCEL:
-            try:
-                await self._part.discard()
-            except errors.StorageError as error:
-                log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
+            await self._discard()
             job = self._record.close(intent, name=None)
-            await self._record.publish(facts.milestone(job, "canceled"), after=self._forget_secret)
-            self._end()
+            await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
         elif intent is Trigger.PAUSE:
             await self._record.move(intent, "paused", record={"name": name, "paused_by": "user"})
         else:
@@ -195,8 +200,7 @@ class Worker:
         ledger.drop_secret(self._secret)
 
     def _end(self) -> None:
-        if self.job.state is not State.FAILED:
-            self._part.release()
+        self._part.release()
         self._freed(self)
         self._settled(self.job)
         self.finished.set()

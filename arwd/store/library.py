@@ -63,18 +63,6 @@ class Library:
                 functools.partial(_place, replaces=replaces), self._layout.part(name), self._layout.final(name)
             )
 
-    async def remove(self, model: Model) -> None:
-        """Unlink the model's own name. StorageError."""
-        with fs.translate_errors(f"cannot remove {model.name}"):
-            await fs.in_thread(self.path(model).unlink, True)
-            await fs.in_thread(fs.fsync_directory, self._layout.models)
-
-    async def discard_part(self, name: str) -> None:
-        """Delete a part that no job will take up. StorageError."""
-        with fs.translate_errors(f"cannot remove {name}.part"):
-            for path in (self._layout.part(name), self._layout.control_file(name)):
-                await fs.in_thread(path.unlink, True)
-
     def tidying(self, *superseded: Path) -> Callable[[], None]:
         """What is to be done once a change of the models is durable: drop files that are superseded, rewrite
         `models.json`, ARW's own list, for programs that read files rather than ask. Blocks when called.

@@ -38,13 +38,14 @@ class Names:
         self._reserved[_fold(candidate)] = model_id
         return candidate
 
-    def hold(self, name: str, model_id: str) -> None:
-        """Reserve a name that was settled in an earlier life."""
-        self._reserved[_fold(name)] = model_id
+    def hold(self, name: str, model_id: str) -> bool:
+        """Reserve a name that was settled before. False if somebody else has it by now."""
+        return self._reserved.setdefault(_fold(name), model_id) == model_id
 
-    def release(self, name: str) -> None:
-        """The name is free, as far as reservations go."""
-        self._reserved.pop(_fold(name), None)
+    def release(self, name: str, model_id: str) -> None:
+        """This model needs the name no longer; another one's reservation stays."""
+        if self._reserved.get(_fold(name)) == model_id:
+            del self._reserved[_fold(name)]
 
     def _taken(self, model_id: str) -> set[str]:
         on_disk = {_fold(_stripped(entry)) for entry in os.listdir(self._directory)}

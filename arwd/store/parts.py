@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from arwd import fs
+from arwd.errors import PartChanged
 from arwd.store import names
 from arwd.store.layout import Layout
 from arwd.store.names import Names
@@ -56,6 +57,7 @@ class Part:
         self._sha256 = sha256
         self._writer: PartWriter | None = None
         self._held = 0
+        self._synced = 0
         self.name = name
         self.validator: str | None = None
         self.size: int | None = None
@@ -78,14 +80,19 @@ class Part:
         return self._writer is not None and self._writer.full
 
     async def take_up(self) -> None:
-        """Look for what an earlier transfer left under this name."""
-        if self.name is not None:
-            self._names.hold(self.name, self._model_id)
+        """Look for what an earlier transfer left under this name. What is not ours is left alone."""
+        if self.name is None:
+            return
+        control = None
+        if self._names.hold(self.name, self._model_id):
             control, self._held = await fs.in_thread(_look, self._layout, self.name, self._model_id)
-            self.size = None if control is None else control.size
-            # Another address may serve the same file; its validator says nothing of the one we kept.
-            is_same_url = control is not None and control.url == self._url
-            self.validator = control.validator if control is not None and is_same_url else None
+        if control is None:
+            self.release()
+            self.name, self._held, self.validator, self.size = None, 0, None, None
+            return
+        self.size, self._synced = control.size, min(control.synced, self._held)
+        # Another address may serve the same file; its validator says nothing of the one we kept.
+        self.validator = control.validator if control.url == self._url else None
 
     async def begin(
         self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None
@@ -98,11 +105,17 @@ class Part:
             self.name = self._names.settle(wanted, self._model_id, own=self._own_name)
         is_news = (size, validator) != (self.size, self.validator) or self._writer is None
         self.size, self.validator, self.length_known = size, validator, length_known
+        path = self._layout.part(self.name)
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
+            if self._held > start and self._writer is None:
+                # Before the control file says of which version the bytes are: never old bytes beside a new validator.
+                await fs.in_thread(_cut, path, start)
+                self._held = start
             if is_news:
-                await fs.in_thread(self._save, min(start, self._held))
+                self._synced = min(start, self._synced)
+                await fs.in_thread(self._save)
             if self._writer is None:
-                descriptor = await fs.in_thread(_open, self._layout.part(self.name), start, undo=os.close)
+                descriptor = await fs.in_thread(_open, path, start, undo=os.close)
                 self._writer = PartWriter(descriptor, start)
 
     def put(self, chunk: bytes) -> None:
@@ -141,33 +154,35 @@ class Part:
         if self.name is not None and self._held:
             with fs.translate_errors(f"cannot sync {self.name}.part"):
                 await fs.in_thread(fs.fsync_file, self._layout.part(self.name))
-                await fs.in_thread(self._save, self._held)
+                self._synced = self._held
+                await fs.in_thread(self._save)
 
     async def clear(self) -> None:
-        """Drop every byte, keep the name."""
+        """Drop every byte, keep the name. StorageError."""
         await self.close()
-        self._held, self.validator, self.size = 0, None, None
+        self._held, self._synced, self.validator, self.size = 0, 0, None, None
         if self.name is not None:
             with fs.translate_errors(f"cannot remove {self.name}.part"):
-                await fs.in_thread(_unlink, self._layout.part(self.name), self._layout.control_file(self.name))
+                await fs.in_thread(discard, self._layout, self.name, self._model_id)
 
     async def discard(self) -> None:
-        """Drop every byte and the name."""
+        """Drop every byte and the name. StorageError."""
         await self.clear()
         self.release()
+        self.name = None
 
     def release(self) -> None:
-        """The name is no longer reserved: the file is in place, or gone."""
+        """The name is no longer reserved: what lies on disk speaks for itself."""
         if self.name is not None:
-            self._names.release(self.name)
+            self._names.release(self.name, self._model_id)
 
-    def _save(self, synced: int) -> None:
+    def _save(self) -> None:
         assert self.name is not None
         control = ControlFile(
             id=self._model_id,
             url=self._url,
             boot_id=_boot_id(),
-            synced=synced,
+            synced=self._synced,
             size=self.size,
             validator=self.validator,
             sha256=self._sha256,
@@ -175,36 +190,54 @@ class Part:
         fs.write_atomic(self._layout.control_file(self.name), msgspec.json.encode(control))
 
 
-def _look(layout: Layout, name: str, model_id: str) -> tuple[ControlFile | None, int]:
-    """The control file and how many bytes of the part may be trusted."""
+def discard(layout: Layout, name: str, model_id: str) -> None:
+    """Delete a part and its control file, if they are this model's. Blocks; OSError."""
+    if _control(layout, name, model_id) is not None:
+        # The part first: bytes without a control file would be nobody's.
+        layout.part(name).unlink(missing_ok=True)
+        layout.control_file(name).unlink(missing_ok=True)
+
+
+def _control(layout: Layout, name: str, model_id: str) -> ControlFile | None:
     try:
         control = msgspec.json.decode(layout.control_file(name).read_bytes(), type=ControlFile)
-        there = layout.part(name).stat(follow_symlinks=False).st_size
     except (OSError, msgspec.DecodeError):
-        return None, 0
-    if control.id != model_id:
+        return None
+    return control if control.id == model_id else None
+
+
+def _look(layout: Layout, name: str, model_id: str) -> tuple[ControlFile | None, int]:
+    """The control file, if it is this model's, and how many bytes of the part may be trusted."""
+    control = _control(layout, name, model_id)
+    try:
+        there = layout.part(name).stat(follow_symlinks=False).st_size
+    except OSError:
+        there = 0
+    if control is None:
         return None, 0
     # After another boot the size may be ahead of the bytes: a power cut leaves a tail of zeros.
     is_same_boot = control.boot_id == _boot_id() != ""
     trusted = there if is_same_boot else min(there, control.synced)
-    if control.size is not None and trusted > control.size:
-        trusted = 0
-    return control, trusted
+    return control, 0 if control.size is not None and trusted > control.size else trusted
+
+
+def _cut(path: Path, length: int) -> None:
+    os.close(_open(path, length))
 
 
 def _open(path: Path, length: int) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
-        os.ftruncate(descriptor, length)
+        there = os.fstat(descriptor).st_size
+        if there >= length:
+            os.ftruncate(descriptor, length)
     except OSError:
         os.close(descriptor)
         raise
+    if there < length:
+        os.close(descriptor)
+        raise PartChanged(f"{path.name} is shorter than it was left")
     return descriptor
-
-
-def _unlink(*paths: Path) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def _boot_id() -> str:

@@ -40,8 +40,9 @@ class PartWriter:
         self._gathered = 0
         self._hashed = 0
         self._sha256 = hashlib.sha256()
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._is_ending = False
+        self._is_abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
         self._to_disk: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
         self._to_digest: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
@@ -85,10 +86,16 @@ class PartWriter:
         await self.settle()
         await self._end_threads()
         self._raise_failure()
+        if self._hashed != self.written:
+            raise StorageError("the part could not be read back to its end")
         return self._sha256.hexdigest()
 
     async def close(self) -> None:
-        """Write what was taken, end the threads, close the file. Errors were told by the other calls."""
+        """Write what was taken, end the threads, close the file. Errors were told by the other calls.
+
+        A digest that nobody asked for is given up: a cancel must not wait until gigabytes are hashed.
+        """
+        self._is_abandoned = True
         self._hand_over()
         await self._end_threads()
         if self._descriptor >= 0:
@@ -122,7 +129,8 @@ class PartWriter:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise StorageError(f"cannot write the part: {self._failure.strerror}") from self._failure
+            reason = getattr(self._failure, "strerror", None) or self._failure
+            raise StorageError(f"cannot write the part: {reason}") from self._failure
 
     def _write_slabs(self) -> None:
         while (slab := self._to_disk.get()) is not None:
@@ -131,7 +139,7 @@ class PartWriter:
             if self._failure is None:
                 try:
                     _write_all(self._descriptor, chunks, offset)
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001 (the loop waits for this thread; it must hear of anything)
                     self._failure = error
                 else:
                     self.written = end
@@ -143,17 +151,17 @@ class PartWriter:
 
     def _hash_slabs(self) -> None:
         try:
-            while (slab := self._to_digest.get()) is not None:
+            while (slab := self._to_digest.get()) is not None and not self._is_abandoned:
                 offset, chunks, end = slab
                 self._catch_up(offset if chunks is not None else end)
                 for chunk in chunks or ():
                     self._sha256.update(chunk)
                 self._hashed = end
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             self._failure = error
 
     def _catch_up(self, end: int) -> None:
-        while self._hashed < end:
+        while self._hashed < end and not self._is_abandoned:
             block = os.pread(self._descriptor, min(_READ_BACK, end - self._hashed), self._hashed)
             if not block:
                 raise OSError(0, "the part is shorter than what was written to it")

@@ -49,22 +49,23 @@ class Engine:
 
         `has_digest`: a digest will decide in the end, so bytes without a validator may be continued.
         """
-        attempt, since, has_restarted = 0, time.monotonic(), False
+        attempt, since, furthest, has_restarted = 0, time.monotonic(), sink.held, False
         while True:
-            held = sink.held
+            if sink.held and sink.validator is None and not has_digest:
+                await self._begin_anew("no_validator", sink, report)
             try:
-                code = await self._once(url, sink, report, has_digest=has_digest)
+                code = await self._once(url, sink, report)
                 if code is None:
                     return
                 if has_restarted:
                     raise errors.BadRange(f"{net.shown(url)} twice answered a range with something else")
                 has_restarted = True
-                await report.restarted(code, sink.held)
-                await sink.clear()
+                await self._begin_anew(code, sink, report)
             except errors.TransferError as error:
                 await sink.settle()
-                if sink.held > held:
-                    attempt, since = 0, time.monotonic()
+                # A byte is new only once: a server that always breaks at the same place is not making progress.
+                if sink.held > furthest:
+                    attempt, since, furthest = 0, time.monotonic(), sink.held
                 attempt += 1
                 pause = retry.delay(
                     error,
@@ -79,12 +80,17 @@ class Engine:
                 await report.retrying(error, attempt, pause)
                 await asyncio.sleep(pause)
 
-    async def _once(self, url: str, sink: Holding, report: ranged.Report, *, has_digest: bool) -> str | None:
+    async def _begin_anew(self, code: str, sink: Holding, report: ranged.Report) -> None:
+        await report.restarted(code, sink.held)
+        await sink.clear()
+
+    async def _once(self, url: str, sink: Holding, report: ranged.Report) -> str | None:
         """One request. None when the file is whole, else why the bytes held must be given up."""
-        if sink.held and sink.validator is None and not has_digest:
-            return "no_validator"
         asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size)
-        verdict = await ranged.fetch(self._session, url, asked, sink, report)
+        try:
+            verdict = await ranged.fetch(self._session, url, asked, sink, report)
+        except errors.PartChanged:
+            return "part_invalid"
         match verdict:
             case Restart(code=code):
                 return code

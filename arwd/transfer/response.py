@@ -105,7 +105,11 @@ def suggested_name(head: Head) -> str | None:
         return None
     message = email.message.Message()
     message["content-disposition"] = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    names = [value for name, value in message.get_params([], "content-disposition") if name.lower() == "filename"]
+    try:
+        parameters = message.get_params([], "content-disposition")
+    except (TypeError, ValueError):  # continuations that contradict one another
+        return None
+    names = [value for name, value in parameters if name.lower() == "filename"]
     names.sort(key=lambda value: not isinstance(value, tuple))
     return email.utils.collapse_rfc2231_value(names[0]) or None if names else None
 

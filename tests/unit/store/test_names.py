@@ -105,13 +105,16 @@ def test_a_finished_file_of_another_name_is_no_reason_to_replace(names: Names, t
 
 def test_a_released_name_is_free_again(names: Names) -> None:
     names.settle("m.gguf", "a")
-    names.release("M.gguf")
+    names.release("M.gguf", "somebody else")
+    assert names.settle("m.gguf", "b") != "m.gguf"
+    names.release("M.gguf", "a")
     assert names.settle("m.gguf", "b") == "m.gguf"
-    names.release("never-reserved")
+    names.release("never-reserved", "a")
 
 
 def test_a_name_of_an_earlier_life_can_be_held(names: Names) -> None:
-    names.hold("m.gguf", "a")
+    assert names.hold("m.gguf", "a")
+    assert not names.hold("M.gguf", "b")
     assert names.settle("m.gguf", "b") == f"m-{mark('b')}.gguf"
     assert names.settle("m.gguf", "a") == "m.gguf"
 

@@ -229,6 +229,8 @@ async def test_a_whole_part_of_an_earlier_life_can_be_hashed(layout: Layout, nam
 async def test_a_link_in_place_of_the_part_is_not_followed(layout: Layout, names: Names, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"untouched")
+    await leave(layout, names)
+    layout.part("m.gguf").unlink()
     layout.part("m.gguf").symlink_to(victim)
     part = make(layout, names, name="m.gguf")
     await part.take_up()

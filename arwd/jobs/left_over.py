@@ -1,14 +1,16 @@
-"""What an earlier life left: models whose files are gone, jobs that were under way."""
+"""What an earlier life or an earlier job left: files that are gone, jobs that were under way, parts, secrets."""
 
+import functools
 import logging
 
 from msgspec.structs import replace
 
+from arwd.database import After
 from arwd.jobs import facts, ledger
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job
-from arwd.states import TRANSITIONS, Trigger, advance
-from arwd.store import library
+from arwd.states import TRANSITIONS, State, Trigger, advance
+from arwd.store import library, parts
 
 log = logging.getLogger(__name__)
 
@@ -37,3 +39,10 @@ def revived(job: Job, rooms: Rooms) -> tuple[Job, str]:
         job = replace(job, state=advance(job.state, Trigger.REQUEUE))
         rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
     return job, url
+
+
+def discarding(rooms: Rooms, failed: Job | None) -> After | None:
+    """The deletion of the part that this job left, if it failed and left one."""
+    if failed is None or failed.state is not State.FAILED or failed.name is None:
+        return None
+    return functools.partial(parts.discard, rooms.layout, failed.name, failed.id)
