@@ -201,7 +201,7 @@ def serve(options: Settings) -> None:
 
 async def _serve(daemon: Daemon, sockets: list[socket.socket]) -> None:
     daemon.listen_on(sockets)
-    server = Server(config(await daemon.open()), daemon)
+    server = Server(uvicorn_options(await daemon.open()), daemon)
     where = listening.addresses(sockets)
     log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
     sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
@@ -209,7 +209,7 @@ async def _serve(daemon: Daemon, sockets: list[socket.socket]) -> None:
     await server.serve(sockets=sockets)
 
 
-def config(application: Starlette) -> uvicorn.Config:
+def uvicorn_options(application: Starlette) -> uvicorn.Config:
     """How uvicorn is run."""
     return uvicorn.Config(
         application,

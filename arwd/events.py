@@ -137,7 +137,16 @@ _encoder = msgspec.json.Encoder()
 
 def now() -> str:
     """This moment as RFC 3339 UTC with milliseconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return _stamp(datetime.datetime.now(datetime.UTC))
+
+
+def days_ago(days: int) -> str:
+    """The same, so many days earlier: these strings sort as their moments do."""
+    return _stamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days))
+
+
+def _stamp(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def publishable(fact: Fact, event_id: int) -> Event:

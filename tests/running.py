@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from arwd import settings
-from arwd.daemon import Daemon, Server, config
+from arwd.daemon import Daemon, Server, uvicorn_options
 from tests.sse import Message, Parser
 
 
@@ -121,7 +121,7 @@ async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterato
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
-    server = QuietServer(config(await opened.open()), opened)
+    server = QuietServer(uvicorn_options(await opened.open()), opened)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:
         await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from arwd import errors
 from arwd.api import auth, openapi, problem
 from arwd.api.auth import Keeper
-from arwd.api.endpoints import Endpoint, Path
+from arwd.api.endpoints import Endpoint, Methods
 from arwd.api.gate import Gate
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def build(
     by_path = sorted(table, key=attrgetter("path"))
     routes = []
     for path, group in itertools.groupby(by_path, key=attrgetter("path")):
-        answers = Path(tuple(group))
+        answers = Methods(tuple(group))
         routes += [Route(below + path.rstrip("/") or "/", answers, methods=answers.methods) for below in ("", "/admin")]
     # Literal paths before patterns: `/models/jobs` is not the model named jobs.
     routes.sort(key=lambda route: "{" in route.path)

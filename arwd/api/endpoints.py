@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What it can refuse with, beyond what every endpoint can."""
 
 
-class Path:
+class Methods:
     """An ASGI application: the endpoints of one path, chosen by method."""
 
     def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:

@@ -1,10 +1,9 @@
 """The milestones in SQLite: recorded in the transaction of the state change they tell of, read again at boot."""
 
-import datetime
 import sqlite3
 
 from arwd.database import Change
-from arwd.events import Event
+from arwd.events import Event, days_ago
 
 KEEP_DAYS = 30
 KEEP_MILESTONES = 100_000
@@ -24,8 +23,7 @@ def record(event: Event) -> Change:
 
 def prune(cursor: sqlite3.Cursor) -> None:
     """Drop what is older than KEEP_DAYS or beyond the newest KEEP_MILESTONES, and remember up to where."""
-    oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=KEEP_DAYS)
-    limit = oldest.isoformat(timespec="milliseconds")[:-6] + "Z"
+    limit = days_ago(KEEP_DAYS)
     (floor,) = cursor.execute(
         "SELECT max(coalesce((SELECT max(id) FROM events WHERE time < ?), 0),"
         " coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?), 0))",

@@ -24,7 +24,7 @@ from arwd.events import Durability, Event, Fact, publishable
 log = logging.getLogger(__name__)
 
 _CROWD = 256
-"""A backlog of more events than this loses its overtaken ticks."""
+"""A reader more events behind than this is spared the ticks that were overtaken."""
 _BATCH_BYTES = 64 * 1024
 """Bytes of one write: uvicorn's high-water mark, so that one write at most waits in its buffer."""
 _QUIET = 2.0

@@ -30,8 +30,8 @@ class Ring:
     def __init__(
         self, *, capacity: int, crowd: int, batch_bytes: int, head: int, floor: int, recent: Iterable[Event] = ()
     ) -> None:
-        """`crowd`: a backlog of more events than this is conflated. `recent`: the milestones after `floor`, all of
-        them, from before this start; `head`: the position that the next event follows.
+        """`crowd`: a reader behind by more events than this gets them conflated. `recent`: the milestones after
+        `floor`, all of them, from before this start; `head`: the position that the next event follows.
         """
         self._capacity = capacity
         self._crowd = crowd

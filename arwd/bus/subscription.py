@@ -14,7 +14,7 @@ from msgspec import UNSET
 from arwd.bus.base import Selector, Start, Write
 from arwd.bus.gap import with_gap
 from arwd.bus.ring import Batch, Ring
-from arwd.events import GAP, Event, Gap, control, frame
+from arwd.events import Event, Gap, frame
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class LocalSubscription:
         return self._write is None
 
     def _is_busy(self) -> bool:
-        return self._busy  # a call, not a look: writing changes it under our feet
+        return self._busy  # a call: the type checker would take an attribute for unchanged by a write in between
 
     def _begin(self, start: Start) -> tuple[int, int, Gap | None]:
         """The position to name as the start, the one to read on from, and the gap between them."""
@@ -186,15 +186,14 @@ class LocalSubscription:
     def _tell_gap(self, now: float) -> None:
         # The ring went round while this subscriber was busy: what it missed is not here any more.
         gap = Gap(after=self._cursor, to=self._ring.floor)
-        told = frame(control(gap.to, GAP, gap), self._selector.shape, named=self._selector.named)
+        finals = [event for event in map(self._bus.latest, self._waiting or ()) if event is not None and event.is_final]
+        finals = [event for event in finals if self._cursor < event.id <= gap.to]
         if self._waiting:
-            self._waiting -= {job_id for job_id in self._waiting if self._is_past(job_id, gap.to)}
+            self._waiting -= {event.job_id or "" for event in finals}
+        told = with_gap([event for event in finals if self._selector.wants(event)], self._cursor, gap)
         self._cursor, self._last_write = gap.to, now
-        self._send(told, more=True)
-
-    def _is_past(self, job_id: str, position: int) -> bool:
-        latest = self._bus.latest(job_id)
-        return latest is not None and latest.is_final and latest.id <= position
+        frames = [frame(event, self._selector.shape, named=self._selector.named) for event in told]
+        self._send(b"".join(frames), more=True)
 
     def _pass_by(self, cursor: int) -> None:
         if self._waiting:

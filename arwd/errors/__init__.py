@@ -8,7 +8,7 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   ├── Unauthorized  TooManyFailures  HostDenied  OriginDenied
 │   └── IdInUse  TooManyStreams  Stopping
 ├── TransferError             the bytes did not arrive as asked: ends in a job's `error` event, the part is kept
-│   ├── HttpStatus ── ServerBusy  UpstreamUnauthorized  UpstreamNotFound  TooManyRequests
+│   ├── HttpStatus ── ServerBusy  OriginUnauthorized  OriginNotFound  TooManyRequests
 │   ├── Dns  Connect  Tls
 │   ├── Stalled  Reset  Truncated
 │   └── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
@@ -57,6 +57,8 @@ from arwd.errors.transfer import (
     Dns,
     HttpStatus,
     InvalidResponse,
+    OriginNotFound,
+    OriginUnauthorized,
     Reset,
     ServerBusy,
     Sha256Mismatch,
@@ -67,8 +69,6 @@ from arwd.errors.transfer import (
     TooManyRequests,
     TransferError,
     Truncated,
-    UpstreamNotFound,
-    UpstreamUnauthorized,
 )
 
 __all__ = [
@@ -92,6 +92,8 @@ __all__ = [
     "MissingField",
     "NotFound",
     "OriginDenied",
+    "OriginNotFound",
+    "OriginUnauthorized",
     "PartChanged",
     "ReadOnly",
     "RequestError",
@@ -116,6 +118,4 @@ __all__ = [
     "Truncated",
     "Unauthorized",
     "UnsupportedMediaType",
-    "UpstreamNotFound",
-    "UpstreamUnauthorized",
 ]

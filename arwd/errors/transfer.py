@@ -28,13 +28,13 @@ class ServerBusy(HttpStatus):
     retryable = True
 
 
-class UpstreamUnauthorized(HttpStatus):
+class OriginUnauthorized(HttpStatus):
     """401 or 403."""
 
     code = "unauthorized"
 
 
-class UpstreamNotFound(HttpStatus):
+class OriginNotFound(HttpStatus):
     """404 or 410."""
 
     code = "not_found"

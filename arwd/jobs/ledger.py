@@ -1,6 +1,5 @@
 """The durable record of jobs: one row each, rewritten with every change of state; and their secrets, apart."""
 
-import datetime
 import os
 import secrets
 import sqlite3
@@ -10,6 +9,7 @@ import msgspec
 
 from arwd import fs
 from arwd.database import Change
+from arwd.events import days_ago
 from arwd.model import Job
 
 KEEP_DAYS = 30
@@ -50,11 +50,10 @@ def forget(job_id: str) -> Change:
 
 def prune(cursor: sqlite3.Cursor) -> None:
     """Drop final jobs older than KEEP_DAYS or beyond the newest KEEP_FINAL."""
-    oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=KEEP_DAYS)
     cursor.execute(
         "DELETE FROM jobs WHERE is_final AND (finished_at < ? OR sequence <="
         " (SELECT sequence FROM jobs WHERE is_final ORDER BY sequence DESC LIMIT 1 OFFSET ?))",
-        (oldest.isoformat(timespec="milliseconds")[:-6] + "Z", KEEP_FINAL),
+        (days_ago(KEEP_DAYS), KEEP_FINAL),
     )
 
 

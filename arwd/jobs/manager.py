@@ -126,7 +126,12 @@ class Manager:
             # One step: a job of this id that begins now finds neither the model nor, later, its file.
             self._rooms.library.drop(model_id)
             gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
-            await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
+            try:
+                await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
+            except errors.StorageError:
+                if self._rooms.library.get(model_id) is None:
+                    self._rooms.library.put(model)  # it is still there
+                raise
         elif not was_there:
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
         return was_there or model is not None

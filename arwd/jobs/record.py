@@ -35,17 +35,17 @@ class Record:
         self.progress.downloaded, self.progress.total = job.downloaded, job.total
 
     def move(
-        self, trigger: Trigger, status: str, *, record: dict[str, Any] | None = None, **told: Any
+        self, trigger: Trigger, status: str, *, fields: dict[str, Any] | None = None, **told: Any
     ) -> asyncio.Future[None]:
-        """Change the state: the fields of `record` are written, those of `told` go into the event."""
-        return self.note(status, record={"state": advance(self.job.state, trigger), **(record or {})}, **told)
+        """Change the state: `fields` are written, those of `told` go into the event."""
+        return self.note(status, fields={"state": advance(self.job.state, trigger), **(fields or {})}, **told)
 
-    def note(self, status: str, *, record: dict[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
+    def note(self, status: str, *, fields: dict[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
         """Something worth a milestone happened within a state."""
-        self.job = replace(self.job, downloaded=self.progress.downloaded, **(record or {}))
+        self.job = replace(self.job, downloaded=self.progress.downloaded, **(fields or {}))
         return self.publish(facts.milestone(self.job, status, **told))
 
-    def close(self, trigger: Trigger, **record: Any) -> Job:
+    def close(self, trigger: Trigger, **fields: Any) -> Job:
         """The job is final, in memory; the caller publishes its last event."""
         self.progress.end()
         self.job = replace(
@@ -54,7 +54,7 @@ class Record:
             downloaded=self.progress.downloaded,
             total=self.progress.total,
             finished_at=events.now(),
-            **record,
+            **fields,
         )
         return self.job
 
@@ -87,8 +87,8 @@ class Record:
     async def resumed(self, offset: int, size: int | None) -> None:
         """The transfer goes on behind the bytes held."""
         self.progress.begin(offset, size)
-        record = {"name": self._part_name(), "total": size, "attempt": 0, "code": None, "error": None}
-        self.note("resumed", offset=offset, record=record)
+        fields = {"name": self._part_name(), "total": size, "attempt": 0, "code": None, "error": None}
+        self.note("resumed", offset=offset, fields=fields)
 
     async def restarted(self, code: str, discarded: int) -> None:
         """Bytes held had to be given up."""
@@ -100,8 +100,8 @@ class Record:
         """A transient fault: the next attempt follows after `delay` seconds."""
         self.progress.end()
         told = {"code": error.code, "error": str(error), "attempt": attempt, "next_attempt_in": round(delay)}
-        record = {"attempt": attempt, "code": error.code, "error": str(error)}
-        self.note("retrying", record=record, **told, **error.details())
+        fields = {"attempt": attempt, "code": error.code, "error": str(error)}
+        self.note("retrying", fields=fields, **told, **error.details())
 
     def _tick(self) -> None:
         self._bus.tell(facts.tick(self.job, self.progress))

@@ -17,7 +17,7 @@ from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
-from arwd.store import library
+from arwd.store.library import record as record_model
 from arwd.store.parts import Part
 
 log = logging.getLogger(__name__)
@@ -65,15 +65,15 @@ class Worker:
     def start(self) -> None:
         """A slot is ours."""
         job = self.job
-        record = {"started_at": job.started_at or events.now()}
-        self._record.move(Trigger.START, "started", url=job.url, total=job.total, record=record)
+        fields = {"started_at": job.started_at or events.now()}
+        self._record.move(Trigger.START, "started", url=job.url, total=job.total, fields=fields)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"job {job.job_id}")
 
     async def resume(self, position: Callable[[], int], offer: Callable[["Worker"], None]) -> State:
         """End a pause; the job queues again. Any other state is left as it is."""
         async with self._mailbox:
             if self.job.state is State.PAUSED:
-                told = self._record.move(Trigger.RESUME, "queued", position=position(), record={"paused_by": None})
+                told = self._record.move(Trigger.RESUME, "queued", position=position(), fields={"paused_by": None})
                 offer(self)
                 await told
             return self.job.state
@@ -112,7 +112,7 @@ class Worker:
             await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
 
     async def _verify(self) -> None:
-        self._record.move(Trigger.FETCHED, "verifying", record={"total": self.progress.total})
+        self._record.move(Trigger.FETCHED, "verifying", fields={"total": self.progress.total})
         actual = await self._part.digest()
         await self._part.close()
         expected = self.job.sha256
@@ -122,10 +122,10 @@ class Worker:
         await asyncio.shield(self._tail)
 
     async def _place(self, actual: str) -> None:
-        name, job, shelf = self._part.name, self.job, self._rooms.library
+        name, job, library = self._part.name, self.job, self._rooms.library
         assert name is not None
-        replaced = shelf.get(job.id)
-        status = await shelf.place(name, replaces=replaced is not None and replaced.name == name)
+        replaced = library.get(job.id)
+        status = await library.place(name, replaces=replaced is not None and replaced.name == name)
         model = Model(
             id=job.id,
             provider=job.provider,
@@ -138,13 +138,13 @@ class Worker:
             job_id=job.job_id,
             validator=self._part.validator,
         )
-        shelf.put(model)
+        library.put(model)
         job = self._record.close(Trigger.VERIFIED, actual_sha256=actual, trust=model.trust, name=name)
         last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
         news = (facts.changed("downloaded", job.id), last)
-        outdated = [] if replaced is None or replaced.name == name else [shelf.path(replaced)]
-        tidy = shelf.tidying(self._part.control_file, self._secret, *outdated)
-        await asyncio.shield(self._conclude(*news, changes=(library.record(model),), after=tidy))
+        outdated = [] if replaced is None or replaced.name == name else [library.path(replaced)]
+        tidy = library.tidying(self._part.control_file, self._secret, *outdated)
+        await asyncio.shield(self._conclude(*news, changes=(record_model(model),), after=tidy))
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
@@ -192,9 +192,9 @@ class Worker:
             job = self._record.close(intent, name=None)
             await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
         elif intent is Trigger.PAUSE:
-            await self._record.move(intent, "paused", record={"name": name, "paused_by": "user"})
+            await self._record.move(intent, "paused", fields={"name": name, "paused_by": "user"})
         else:
-            await self._record.move(intent, "queued", record={"name": name})
+            await self._record.move(intent, "queued", fields={"name": name})
 
     def _forget_secret(self) -> None:
         ledger.drop_secret(self._secret)

@@ -203,9 +203,9 @@ def _refusal(head: Head) -> errors.TransferError:
     sentence = f"{head.url} answered {head.status}"
     match head.status:
         case 401 | 403:
-            return errors.UpstreamUnauthorized(f"{sentence}: it wants a token, or refuses the one it has", head.status)
+            return errors.OriginUnauthorized(f"{sentence}: it wants a token, or refuses the one it has", head.status)
         case 404 | 410:
-            return errors.UpstreamNotFound(f"{sentence}: there is no such file", head.status)
+            return errors.OriginNotFound(f"{sentence}: there is no such file", head.status)
         case 416:
             return errors.BadRange(f"{sentence} to a request without a range")
         case 429:

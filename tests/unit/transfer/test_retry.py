@@ -19,7 +19,7 @@ def pause(error: errors.ArwdError = PASSING, attempt: int = 1, **more: float) ->
     [
         errors.Tls("x"),
         errors.BadRange("x"),
-        errors.UpstreamNotFound("x", 404),
+        errors.OriginNotFound("x", 404),
         errors.BlockedAddress("x"),
         errors.StorageError("x"),
     ],
