@@ -14,7 +14,6 @@ def with_gap(latest: list[Event], start: int, gap: Gap) -> list[Event]:
     end = gap.to
     while end in taken:
         end -= 1
-    if end <= start:
-        return latest  # everything that could be missing is here
-    notice = control(end, GAP, replace(gap, to=end))
-    return sorted([*latest, notice], key=lambda event: event.id)
+    # No room for the notice: everything between the start and the gap's end is here.
+    notices = [] if end <= start else [control(end, GAP, replace(gap, to=end))]
+    return sorted([*latest, *notices], key=lambda event: event.id)

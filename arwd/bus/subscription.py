@@ -93,7 +93,8 @@ class LocalSubscription:
         self._write, self._abort = write, abort
         self._last_write = asyncio.get_running_loop().time()
         self._send(opening, more=True)
-        self._bus.join(self)
+        if not self._is_gone():
+            self._bus.join(self)
 
     def advance(self, batches: dict[tuple[int, Selector], Batch], now: float) -> bool:
         """Send what is next, if the last write is done. Is there more to send right away?"""
@@ -165,7 +166,8 @@ class LocalSubscription:
         known = {job_id: self._bus.latest(job_id) for job_id in job_ids}
         milestones = sorted((event for event in known.values() if event is not None), key=lambda event: event.id)
         if is_fresh and milestones:
-            self.start = min(self.start, milestones[0].id - 1)
+            # One id stays free below the first of them: a gap that begins nowhere is told there at the latest.
+            self.start = min(self.start, milestones[0].id - 2)
         self._waiting = {
             job_id for job_id, event in known.items() if event is None or not event.is_final or event.id > self._cursor
         }

@@ -71,9 +71,11 @@ class Library:
         listing = msgspec.json.encode([self._entry(model) for model in self._models.values()])
 
         def tidy() -> None:
-            for path in superseded:
-                path.unlink(missing_ok=True)
-            fs.write_atomic(self._layout.list, listing)
+            try:
+                fs.write_atomic(self._layout.list, listing)
+            finally:
+                for path in superseded:
+                    path.unlink(missing_ok=True)
 
         return tidy
 

@@ -551,6 +551,7 @@ async def test_a_model_whose_file_cannot_be_unlinked_is_gone_from_memory_and_rec
         assert (await daemon.call("DELETE", "/models/a"))[1]["data"]["status"] == "deleted"
     rows = daemon.daemon.database.read_now(lambda cursor: cursor.execute("SELECT id FROM models").fetchall())
     assert (rows, (await daemon.call("GET", "/models"))[1]) == ([], [])
+    assert daemon.daemon.layout.list.read_text() == "[]"
 
 
 async def test_a_deletion_that_cannot_be_recorded_can_be_repeated(
@@ -568,7 +569,7 @@ async def test_a_deletion_that_cannot_be_recorded_can_be_repeated(
 
 
 @pytest.mark.parametrize("given", ["nonsense", "9" * 40])
-@pytest.mark.parametrize("later", [1, 5])
+@pytest.mark.parametrize("later", [0, 1, 5])
 async def test_an_unknown_id_on_a_finished_job_is_told_as_a_gap_with_its_last_word(
     daemon: Running, origin: Origin, given: str, later: int
 ) -> None:

@@ -15,6 +15,7 @@ from arwd.bus.gap import with_gap
 from arwd.bus.local import LocalBus, Options
 from arwd.database import Database
 from arwd.events import Durability, Event, Fact, Gap
+from tests.sse import Parser
 
 
 @pytest.fixture
@@ -124,6 +125,39 @@ async def test_a_write_that_breaks_after_a_wait_ends_its_own_stream_and_no_other
     bus.tell(answer("later"))
     async with asyncio.timeout(1.0):
         await heard.wait()
+
+
+async def test_a_gap_tells_the_last_words_of_jobs_waited_for_and_the_stream_ends(tmp_path: Path) -> None:
+    database = Database(tmp_path / "small.db")
+    bus = LocalBus(database, Options(ring=8))
+    await bus.begin()
+    gate = asyncio.get_running_loop().create_future()
+    got: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def write(body: bytes, more: bool) -> None:
+        await gate
+        got.append(body)
+        if not more:
+            ended.set()
+
+    bus.subscribe(Selector(), Start(), until_done=["job_x", "job_y"]).attach(b"opening", write, lambda: None)
+    for number in range(20):
+        bus.tell(answer(f"before{number}"))
+    await bus.publish(final("job_y"))
+    await bus.publish(final("job_x"))
+    for number in range(3_000):
+        bus.tell(answer(f"after{number}"))
+    gate.set_result(None)
+    async with asyncio.timeout(1.0):
+        await ended.wait()
+    seen = Parser().feed(b"".join(got[1:]))
+    words = [message.payload["job_id"] for message in seen if message.payload.get("job_id") in ("job_x", "job_y")]
+    assert (words, [message.event for message in seen].count("Bus.Gap")) == (["job_y", "job_x"], 1)
+    ids = [int(message.id) for message in seen]
+    assert ids == sorted(set(ids))
+    await bus.close(0.05)
+    await asyncio.to_thread(database.close)
 
 
 @st.composite
