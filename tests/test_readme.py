@@ -82,7 +82,7 @@ async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path, origin: Ori
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ARWD_", "COV", "PYTEST"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("ARWD_", "COV", "PYTEST", "MAKE", "MFLAGS"))},
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "ARWD_PORT": port,
