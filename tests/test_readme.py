@@ -25,6 +25,7 @@ from tests.running import Running
 ROOT = Path(__file__).parent.parent
 MODEL_HOST = "https://huggingface.co"
 # Runs the suite that we are in; what it needs is checked by a dry run.
+_NOT_A_READERS = ("ARWD_", "COV", "PYTEST", "MAKE", "MFLAGS")
 _RECURSIVE = {"make test": "make --dry-run test"}
 
 
@@ -82,7 +83,7 @@ async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path, origin: Ori
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ARWD_", "COV", "PYTEST", "MAKE", "MFLAGS"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(_NOT_A_READERS)},
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "ARWD_PORT": port,
