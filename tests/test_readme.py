@@ -24,8 +24,9 @@ from tests.running import Running
 
 ROOT = Path(__file__).parent.parent
 MODEL_HOST = "https://huggingface.co"
-# Runs the suite that we are in; what it needs is checked by a dry run.
+# What a reader's shell would not have set: it is that of the test run around us.
 _NOT_A_READERS = ("ARWD_", "COV", "PYTEST", "MAKE", "MFLAGS")
+# Runs the suite that we are in; what it needs is checked by a dry run.
 _RECURSIVE = {"make test": "make --dry-run test"}
 
 
