@@ -64,11 +64,12 @@ class Roster:
         self._workers.pop(job.job_id, None)
         self._final[job.job_id] = job
         self._newest.setdefault(job.id, job.job_id)
-        surplus = list(self._final.values())[: max(len(self._final) - self._keep_final, 0)]
-        for old in surplus:
-            del self._final[old.job_id]
+        surplus: list[Job] = []
+        while len(self._final) > self._keep_final:
+            old = self._final.pop(next(iter(self._final)))
             if self._newest.get(old.id) == old.job_id:
                 del self._newest[old.id]
+            surplus.append(old)
         return surplus
 
     def make_newest(self, job: Job) -> None:

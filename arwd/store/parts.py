@@ -143,7 +143,7 @@ class Part:
         return await self._writer.digest()
 
     async def close(self) -> None:
-        """Keep what is there, durably, and let go of it."""
+        """Write what was taken and let go of the file; `sync` makes it durable."""
         if self._writer is not None:
             await self._writer.close()
             self._held = self._writer.written
@@ -209,12 +209,12 @@ def _control(layout: Layout, name: str, model_id: str) -> ControlFile | None:
 def _look(layout: Layout, name: str, model_id: str) -> tuple[ControlFile | None, int]:
     """The control file, if it is this model's, and how many bytes of the part may be trusted."""
     control = _control(layout, name, model_id)
+    if control is None:
+        return None, 0
     try:
         there = layout.part(name).stat(follow_symlinks=False).st_size
     except OSError:
         there = 0
-    if control is None:
-        return None, 0
     # After another boot the size may be ahead of the bytes: a power cut leaves a tail of zeros.
     is_same_boot = control.boot_id == _boot_id() != ""
     trusted = there if is_same_boot else min(there, control.synced)
