@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arwd.api import endpoints
-from tests.integration.test_protocol import JSON, Answer, ask, connected, request
 from tests.integration.test_security import routes
 from tests.origin import Origin, Stall
 from tests.running import Running
+from tests.wire import JSON, Answer, ask, connected, request
 
 TITLES = {
     400: "Bad Request",

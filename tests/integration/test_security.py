@@ -13,9 +13,9 @@ import pytest
 
 from arwd.api import auth
 from tests import running
-from tests.integration.test_protocol import JSON, Answer, Wire, ask, connected, port_of, request
 from tests.origin import Origin, Stall, Status
 from tests.running import Running
+from tests.wire import JSON, Answer, Wire, ask, connected, port_of, request
 
 TOKEN = "correct-horse-battery-staple-0123456789"
 LISTED = "https://dash.example"
