@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,6 +68,11 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         scratch.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def seal(data: bytes) -> str:
+    """A checksum of eight hexadecimal digits (CRC-32): finds the byte that a disk changed, not one that a person did."""
+    return f"{zlib.crc32(data):08x}"
 
 
 def fsync_directory(path: Path) -> None:
