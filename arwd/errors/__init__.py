@@ -13,7 +13,8 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   ├── Stalled  Reset  Truncated
 │   └── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
 ├── Sha256Mismatch            the bytes arrived and are wrong: the part is discarded
-├── StorageError ── ReadOnly  PartChanged  NotSynced  the disk refused
+├── StorageError              the disk refused
+│   └── ReadOnly  PartChanged ── NotSynced
 └── StartError                the daemon cannot start; `exit_status` says why (sysexits.h)
     └── SettingsError  StateDirectoryInUse
 """

@@ -25,7 +25,7 @@ class PartChanged(StorageError):
     """A part is not as we left it: somebody else removed or cut it. The transfer begins anew."""
 
 
-class NotSynced(StorageError):
+class NotSynced(PartChanged):
     """The disk refused to make bytes durable: those after the last good sync may be lost, and have to come again."""
 
 

@@ -24,6 +24,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes without a control file: another program left them."""
     is_checked: bool = False
     """The very file that was checked is here, as the part or under its final name."""
+    is_in_the_way: bool = False
+    """Nothing of the part can be trusted, and its final name is that of some other file by now."""
 
 
 def look(layout: Layout, name: str, model_id: str) -> Found:
@@ -38,7 +40,8 @@ def look(layout: Layout, name: str, model_id: str) -> Found:
     if known.checked is not None and is_checked(layout, name, known.checked):
         return Found(control=known, held=known.checked.bytes, is_checked=True)
     held = trusted(there, known, control.boot_id())
-    return Found(control=known, held=held, lost=0 if held else there)
+    is_in_the_way = not held and os.path.lexists(layout.final(name))
+    return Found(control=known, held=held, lost=0 if held else there, is_in_the_way=is_in_the_way)
 
 
 def trusted(there: int, known: ControlFile, boot_id: str) -> int:

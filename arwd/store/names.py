@@ -69,6 +69,11 @@ class Claim:
         assert self.name is not None
         return self.name
 
+    @property
+    def is_own(self) -> bool:
+        """Is it the name of the finished file which this id holds already?"""
+        return self.name == self._own_name
+
     def hold(self) -> bool:
         """Take the name that was settled before, or the one to be expected. False if another model has it."""
         name = self.name or self._preferred(None)

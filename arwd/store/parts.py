@@ -91,7 +91,9 @@ class Part:
         if not self._claim.hold():
             return 0
         there = await fs.in_thread(found.look, self._layout, self._claim.settled, self._blank.id)
-        if is_ours and there.control is not None:
+        if is_ours and there.is_in_the_way and not self._claim.is_own:
+            await self.discard()
+        elif is_ours and there.control is not None:
             self._take_over(there.control, there)
         elif there.bare:
             self.unproven = there.bare

@@ -23,6 +23,8 @@ POOL: Final = 16
 _HASHING: Final = 8
 """Slabs that may wait for the digest thread in memory; further ones it reads back."""
 _READ_BACK: Final = 1024 * 1024
+_NEAR: Final = 16 * 1024 * 1024
+"""Bytes that are hashed in about ten milliseconds."""
 
 _Slab = tuple[int, list[bytes] | None, int]
 """Offset, chunks (None: read them back), end."""
@@ -122,9 +124,10 @@ class PartWriter:
     async def close(self) -> None:
         """Write what was taken, end the threads, close the file. Errors were told by the other calls.
 
-        A digest that nobody asked for is given up: a cancel must not wait until gigabytes are hashed.
+        A digest that nobody asked for is given up if it is far behind: a cancel must not wait until gigabytes are
+        hashed. If it is not, what was written can be recognised later.
         """
-        self._is_abandoned = True
+        self._is_abandoned = self.accepted - self._hashed > _NEAR
         self._hand_over()
         await self._end_threads()
         if self._descriptor >= 0:
