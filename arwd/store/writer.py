@@ -18,8 +18,8 @@ from arwd.store.control import Prefix
 
 SLAB: Final = 256 * 1024
 """Bytes of one write. One call of more than 1 MiB halves the speed on virtual disks."""
-POOL: Final = 16
-"""Slabs that may wait for the disk; then the socket is paused."""
+POOL: Final = 3
+"""Slabs that may wait for the disk; then the socket is paused. With the one being gathered: a crash costs 1 MiB."""
 _HASHING: Final = 8
 """Slabs that may wait for the digest thread in memory; further ones it reads back."""
 _READ_BACK: Final = 1024 * 1024
@@ -106,9 +106,10 @@ class PartWriter:
         self._wake()
 
     async def settle(self) -> None:
-        """Return when every byte taken is written; StorageError if the disk refused."""
+        """Return when every byte taken so far is written; StorageError if the disk refused."""
         self._hand_over()
-        while self.written < self.accepted and self._failure is None:
+        goal = self.accepted  # more may be put meanwhile; nobody waits for that
+        while self.written < goal and self._failure is None:
             await self._next_write()
         self._raise_failure()
 
