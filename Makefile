@@ -7,7 +7,7 @@ WEIGHTS := .weights
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: run install system-deps weights format lint types layers test cov docs check bench clean
+.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench clean
 
 run: install ## the daemon with its defaults
 	@exec $(BIN)/arwd serve
@@ -44,6 +44,9 @@ layers: install ## imports point down
 
 test: install weights ## everything that is installed here
 	$(BIN)/pytest
+
+torture: install ## what takes hours: every place, every moment
+	$(BIN)/pytest -s tests/torture
 
 cov: install weights ## the same, with coverage and its floors
 	$(BIN)/coverage erase
