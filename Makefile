@@ -7,7 +7,7 @@ WEIGHTS := .weights
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench clean
+.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench bench-boot clean
 
 run: install ## the daemon with its defaults
 	@exec $(BIN)/arwd serve
@@ -61,6 +61,9 @@ check: lint types layers ## what needs no running daemon
 
 bench: install ## compare with curl and aria2c on this machine
 	$(BIN)/python benchmarks/transfer.py
+
+bench-boot: install ## how soon it is ready, whatever its past
+	$(BIN)/python -m benchmarks.boot
 
 clean:
 	rm -rf $(VENV) $(WEIGHTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
