@@ -2,13 +2,15 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import origin as origins
+from tests import nursery as nurseries
 from tests import running
+from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.running import Running
 
@@ -56,3 +58,9 @@ async def origin(data: bytes) -> AsyncIterator[Origin]:
 async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
     async with running.daemon(tmp_path / "state") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with nurseries.opened() as opened:
+        yield opened
