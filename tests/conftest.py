@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import origin as origins
 from tests import nursery as nurseries
+from tests import origin as origins
 from tests import running
 from tests.nursery import Nursery
 from tests.origin import Origin
