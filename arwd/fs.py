@@ -71,7 +71,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def seal(data: bytes) -> str:
-    """A checksum of eight hexadecimal digits (CRC-32): finds the byte that a disk changed, not one that a person did."""
+    """A checksum of eight hexadecimal digits (CRC-32): finds a byte that a disk changed, not one that a person did."""
     return f"{zlib.crc32(data):08x}"
 
 
