@@ -2,8 +2,11 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from arwd import settings
 from arwd.daemon import Daemon
@@ -136,3 +139,29 @@ def faults(before: Lived, life: Life, state: Path, kept: dict[str, bytes], log: 
         elif job is not None and job.job_id != job_id:
             found.append(f"job {model_id} has another job id")
     return found + [f"{model_id} is not listed" for model_id in before.models if model_id not in life.models]
+
+
+Damage = Callable[[bytes], bytes]
+
+
+def cut(length: int) -> Damage:
+    """Nothing is left beyond."""
+    return lambda data: data[:length]
+
+
+def flipped(offset: int, bit: int) -> Damage:
+    """One bit is another."""
+    return lambda data: data[:offset] + bytes([data[offset] ^ 1 << bit]) + data[offset + 1 :]
+
+
+async def judged(before: Lived, file: str, harm: Damage, where: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Every promise that a daemon breaks on a copy of this directory with a harmed file."""
+    state = before.copy(where)
+    (state / file).write_bytes(harm((state / file).read_bytes()))
+    kept = files(state)
+    caplog.clear()
+    try:
+        life = await live(state)
+    except Exception as error:
+        return [f"it does not start: {type(error).__name__}: {error}"]
+    return faults(before, life, state, kept, caplog.text)

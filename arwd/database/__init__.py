@@ -101,7 +101,7 @@ class Database:
             try:
                 outcomes = self._try(batch)
             except sqlite3.OperationalError as error:
-                if not health.is_full(error) or not self._make_room():
+                if not health.may_be_full(error) or not self._make_room():
                     raise
                 outcomes = self._try(batch)
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -134,7 +134,7 @@ class Database:
                 change(cursor)
         except Exception as error:
             # Any: a bug in one room must not end the thread that all need.
-            if health.is_full(error):
+            if health.may_be_full(error):
                 raise  # nobody else in this transaction has room either, and SQLite may have ended it by itself
             cursor.execute("ROLLBACK TO unit")
             failure = self._failure(error)

@@ -43,9 +43,9 @@ def is_damage(error: Exception, path: Path) -> bool:
     return code not in _NO_DAMAGE
 
 
-def is_full(error: Exception) -> bool:
-    """Does this error mean that the disk is full?"""
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+def may_be_full(error: Exception) -> bool:
+    """Is there no room, for all one can tell? A quota, or its own index, SQLite reports as an I/O error."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def check(connection: sqlite3.Connection) -> None:

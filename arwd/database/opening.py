@@ -26,7 +26,7 @@ def open_whole(path: Path, make_room: Callable[[], bool]) -> sqlite3.Connection:
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the second: damage that even the complaint repeats
         if health.is_damage(error, path):
             _replace(path, str(error))
-        elif not health.is_full(error) or not make_room():
+        elif not health.may_be_full(error) or not make_room():
             raise
     return _open(path)
 
@@ -59,8 +59,8 @@ def _open(path: Path) -> sqlite3.Connection:
                 extra={"event": "database_behind"},
             )
         connection.execute(_OPENED)
-        # Into the file: if the log disappears, it is missed.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # Into the file itself: if the log disappears, it is missed.
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     except BaseException:
         connection.close()
         raise
@@ -71,6 +71,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     try:
         schema.migrate(connection)
     except sqlite3.Error as error:
+        if health.may_be_full(error):
+            raise
         # Whole, as was just seen: what fails now is no reason to set it aside.
         raise StorageError(f"cannot migrate {path}: {error}") from error
 
