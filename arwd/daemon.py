@@ -93,7 +93,7 @@ class Daemon:
             names=Names(self.layout.models),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
-        self.manager.boot(self.database.read_now(ledger.load))
+        await self.manager.boot(self.database.read_now(ledger.load))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (

@@ -11,7 +11,6 @@ import pytest
 from arwd import settings
 from arwd.daemon import Daemon
 from arwd.model import Job, Model
-from arwd.store import control
 from tests import origin as origins
 from tests import running
 from tests.origin import Serve, Stall
@@ -74,20 +73,6 @@ async def lived(state: Path, snapshots: Path) -> tuple[Lived, Lived]:
             shutil.copytree(state, kept.path)
         stopped = Lived(snapshots / "stopped", models, jobs, daemon.daemon.bus.head)
         shutil.copytree(state, stopped.path)
-    for each in (kept, stopped):
-        for model_id in ("paused", "growing"):
-            known = control.ControlFile(
-                id=model_id,
-                job_id=jobs[model_id],
-                url=origin.url(f"{model_id}.bin"),
-                boot_id=control.boot_id(),
-                is_paused=model_id == "paused",
-                synced=HELD,
-                size=len(DATA),
-                validator='"v1"',
-                sha256=SHA256,
-            )
-            control.write(each.path / "models" / f"{model_id}.bin.part.json", known)
     return kept, stopped
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from arwd import errors, events
 from arwd.database import Change
-from arwd.jobs import admission, facts, ledger, left_over
+from arwd.jobs import admission, boot, facts, ledger, left_over
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
@@ -34,21 +34,9 @@ class Manager:
         self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    def boot(self, jobs: list[Job]) -> None:
-        """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
-        left_over.unlist_missing(self._rooms)
-        left_over.drop_stray_secrets(self._rooms, jobs)
-        for job in jobs:
-            if job.is_final:
-                self.roster.keep(job)
-                self.roster.make_newest(job)
-                continue
-            job, url = left_over.revived(job, self._rooms)
-            worker = self._employ(job, url)
-            if job.name is not None:
-                self._rooms.names.hold(job.name, job.id)
-            if job.state is State.QUEUED:
-                self.scheduler.offer(worker)
+    async def boot(self, jobs: list[Job]) -> None:
+        """Take up what an earlier life left."""
+        await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.

@@ -197,6 +197,22 @@ async def test_a_disk_that_is_behind_asks_for_patience_and_then_has_room(
     assert part.stat().st_size == POOL * SLAB
 
 
+async def test_settling_waits_for_what_was_taken_and_not_for_what_comes_meanwhile(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(good=1_000)
+    monkeypatch.setattr(os, "pwritev", disk.pwritev)
+    writer = PartWriter(descriptor, 0)
+    writer.put(b"before")
+    settling = asyncio.ensure_future(writer.settle())
+    await asyncio.sleep(0)
+    writer.put(b"meanwhile")
+    disk.go_on.set()
+    await asyncio.wait_for(settling, PATIENCE)
+    assert (writer.written, writer.accepted) == (6, 15)
+    await writer.close()
+
+
 async def test_a_digest_thread_that_cannot_read_back_is_a_storage_error(
     descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
