@@ -162,7 +162,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        chores = (_feed_watchdog(), self._daemon.keep_house(), self._daemon.recheck())
+        chores = (systemd.feed_watchdog(), self._daemon.keep_house(), self._daemon.recheck())
         self._chores = [loop.create_task(chore) for chore in chores]
         systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
 
@@ -240,11 +240,3 @@ def uvicorn_options(application: Starlette) -> uvicorn.Config:
 
 def _lifecycle(kind: str) -> Fact:
     return Fact(kind=kind, payload=Lifecycle(version=__version__))
-
-
-async def _feed_watchdog() -> None:
-    # From the loop: if the loop hangs, the service manager hears nothing and restarts us.
-    period = systemd.watchdog_period()
-    while period is not None:
-        systemd.notify("WATCHDOG=1")
-        await asyncio.sleep(period)
