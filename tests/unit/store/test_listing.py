@@ -1,7 +1,6 @@
 """What `models.json` says is believed only where a file of ours bears it out, and nothing in it is ever a fault."""
 
 import json
-import logging
 import os
 from typing import Any
 
@@ -133,7 +132,6 @@ _JSON = st.recursive(
 
 @given(_JSON | st.lists(st.dictionaries(st.sampled_from(sorted(entry())), _JSON, min_size=7)))
 def test_whatever_it_says_what_is_found_lies_in_the_models_folder(layout: Layout, said: object) -> None:
-    logging.getLogger("arwd").setLevel(logging.ERROR)
     layout.list.write_text(json.dumps(said))
     for found in listing.listed(layout):
         assert isinstance(found, Model)
