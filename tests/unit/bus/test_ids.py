@@ -38,6 +38,9 @@ class Replenished:
         self.event.set()
 
 
+RESERVED = 2**52  # beyond any moment's microseconds
+
+
 class FullDisk:
     """A database whose reservations fail until told otherwise."""
 
@@ -46,7 +49,7 @@ class FullDisk:
         self.writes = 0
 
     def read_now(self, query: Callable[[object], object]) -> int:
-        return 100
+        return RESERVED
 
     def write(self, change: Change) -> asyncio.Future[None]:
         self.writes += 1
@@ -154,7 +157,7 @@ async def test_when_no_block_can_be_had_none_is_used_and_it_is_tried_again(monke
     assert (made.draw(), replenished.calls) == (None, 0)
     full.is_full = False
     await asyncio.wait_for(replenished.event.wait(), 5)
-    assert made.draw() == 101
+    assert made.draw() == RESERVED + 1
 
 
 async def test_the_start_fails_when_the_first_block_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,4 +165,4 @@ async def test_the_start_fails_when_the_first_block_cannot_be_had(monkeypatch: p
     made = Ids(FullDisk(), lambda: None)  # type: ignore[arg-type]
     with pytest.raises(StorageError):
         await made.begin()
-    assert made._reserved == made.last == 100
+    assert made._reserved == made.last == RESERVED
