@@ -140,6 +140,11 @@ class History:
         assert not lost, lost
 
 
+def digest(data: bytes) -> str:
+    """As it is written everywhere."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def asked_again(origin: Origin) -> int:
     """Bytes that the origin sent more than once."""
     return max(origin.sent - len(origin.data), 0)
@@ -147,12 +152,12 @@ def asked_again(origin: Origin) -> int:
 
 def assert_whole(models: Path, versions: Iterable[bytes]) -> None:
     """Whatever has a final name is, to the last byte, something that an origin served."""
-    digests = {hashlib.sha256(data).hexdigest() for data in versions}
+    digests = set(map(digest, versions))
     for path in models.iterdir():
         if path.name.endswith((".part", ".part.json", ".tmp")):
             continue
         with contextlib.suppress(FileNotFoundError):  # removed while we looked
-            assert hashlib.sha256(path.read_bytes()).hexdigest() in digests, f"{path.name} is not whole"
+            assert digest(path.read_bytes()) in digests, f"{path.name} is not whole"
 
 
 def assert_listed(state_dir: Path, expected: Mapping[str, bytes]) -> None:
@@ -162,7 +167,7 @@ def assert_listed(state_dir: Path, expected: Mapping[str, bytes]) -> None:
     for entry in listed:
         data = expected[entry["id"]]
         assert entry["status"] == "available"
-        assert (entry["bytes"], entry["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert (entry["bytes"], entry["sha256"]) == (len(data), digest(data))
         assert Path(entry["path"]).read_bytes() == data
 
 
