@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import socket
@@ -26,13 +27,14 @@ from arwd.bus.local import LocalBus
 from arwd.database import Database
 from arwd.errors import StorageError
 from arwd.events import Fact, Lifecycle
-from arwd.jobs import ledger
+from arwd.jobs import ledger, rebuild
 from arwd.jobs.manager import Manager
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.scheduler import Scheduler
 from arwd.settings import Settings
 from arwd.sources.registry import Registry
 from arwd.store import library
+from arwd.store.ballast import Ballast
 from arwd.store.layout import Layout
 from arwd.store.library import Library
 from arwd.store.names import Names
@@ -47,7 +49,7 @@ _DEADLINE = 3.0
 """Seconds that a step of the stop may take: a disk that refuses must not keep the daemon from ending."""
 _SYNC_DEADLINE = 20.0
 """Seconds to make the parts durable; the service manager waits for 30."""
-_HOUR = 3600.0
+_MINUTE = 60.0
 _GRACE = 5
 """Seconds for requests that are being answered at a stop."""
 
@@ -60,7 +62,9 @@ class Daemon:
         self.settings = options
         self.layout = Layout(settings.state_dir(options))
         self.layout.prepare()
-        self.database = Database(self.layout.database)
+        self._ballast = Ballast(self.layout.ballast)
+        self.database = Database(self.layout.database, make_room=self._ballast.release)
+        self._ballast.make()
         self.policy = net.AddressPolicy()
         self.keeper = Keeper(token, time.monotonic)
         self.is_ready = False
@@ -79,8 +83,9 @@ class Daemon:
         self.bus = LocalBus(self.database, options.bus)
         await self.bus.begin()
         await self.database.write(journal.prune, ledger.prune)
+        await rebuild.rebuild(self.layout, self.database, self.bus)
         self.library = Library(self.layout, self.database.read_now(library.load))
-        rooms = Rooms(
+        self._rooms = rooms = Rooms(
             bus=self.bus,
             engine=Engine(self.session, options.transfer),
             layout=self.layout,
@@ -101,13 +106,19 @@ class Daemon:
         return app.build(endpoints, keeper=self.keeper, options=options.auth, bind_hosts=self._bind_hosts)
 
     async def keep_house(self) -> None:
-        """Drop, every hour, what is too old to be kept."""
-        while True:
-            await asyncio.sleep(_HOUR)
+        """Remake the ballast every minute; drop, every hour, what is too old to be kept."""
+        for minute in itertools.count(1):
+            await asyncio.sleep(_MINUTE)
+            await asyncio.to_thread(self._ballast.make)
             try:
-                await self.database.write(journal.prune, ledger.prune)
+                if minute % 60 == 0:
+                    await self.database.write(journal.prune, ledger.prune)
             except StorageError as error:
                 log.warning("Old records were not dropped: %s", error, extra={"event": "prune_failed"})
+
+    async def recheck(self) -> None:
+        """Check the digests of models that only their list vouched for."""
+        await rebuild.recheck(self._rooms, self.database)
 
     async def quiesce(self) -> None:
         """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.
@@ -151,7 +162,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        self._chores = [loop.create_task(_feed_watchdog()), loop.create_task(self._daemon.keep_house())]
+        chores = (systemd.feed_watchdog(), self._daemon.keep_house(), self._daemon.recheck())
+        self._chores = [loop.create_task(chore) for chore in chores]
         systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -228,11 +240,3 @@ def uvicorn_options(application: Starlette) -> uvicorn.Config:
 
 def _lifecycle(kind: str) -> Fact:
     return Fact(kind=kind, payload=Lifecycle(version=__version__))
-
-
-async def _feed_watchdog() -> None:
-    # From the loop: if the loop hangs, the service manager hears nothing and restarts us.
-    period = systemd.watchdog_period()
-    while period is not None:
-        systemd.notify("WATCHDOG=1")
-        await asyncio.sleep(period)

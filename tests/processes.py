@@ -37,6 +37,10 @@ class Ended:
     errors: str
 
 
+class Stillborn(AssertionError):
+    """A daemon that ended before it said where it is."""
+
+
 class Process(Protocol):
     """A process as seen by its parent: asyncio's, or one out of the nursery."""
 
@@ -80,7 +84,7 @@ class Child(Running):
         address = _ADDRESS.search(line)
         if address is None:
             await self.stop(signal.SIGKILL)
-        assert address is not None, line + self.log.decode()
+            raise Stillborn(line + self.log.decode())
         self.url = address[1]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
