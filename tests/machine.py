@@ -218,7 +218,9 @@ class Machine(RuleBasedStateMachine):
             async with self.daemon.events("until=done") as stream:
                 await stream.rest()
         for model_id in "abc":
-            await self.daemon.download(model_id, self.origin.url(f"{model_id}.gguf"), sha256=oracle.digest(self.origin.data))
+            await self.daemon.download(
+                model_id, self.origin.url(f"{model_id}.gguf"), sha256=oracle.digest(self.origin.data)
+            )
             last = await self.daemon.settled(model_id)
             assert last["status"] == "complete", last
         status, listed = await self.daemon.call("GET", "/models")
@@ -228,6 +230,6 @@ class Machine(RuleBasedStateMachine):
         for job_id in self.accepted:
             assert len(oracle.ends(milestones, job_id)) == 1, [row for row in milestones if row.job_id == job_id]
         oracle.assert_whole(self.state_dir / "models", [self.origin.data])
-        oracle.assert_listed(self.state_dir, {model_id: self.origin.data for model_id in "abc"})
+        oracle.assert_listed(self.state_dir, dict.fromkeys("abc", self.origin.data))
         oracle.assert_tidy(self.state_dir)
         assert {entry["id"]: entry["status"] for entry in listed} == dict.fromkeys("abc", "available")

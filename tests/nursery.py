@@ -111,7 +111,7 @@ def opened() -> Iterator[Nursery]:
 
 def _nurse(orders: socket.socket) -> None:
     """Fork for every order, tell of every end, until there are no more orders."""
-    import arwd.daemon  # noqa: F401, PLC0415
+    import arwd.daemon  # noqa: F401
 
     ends: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
     with selectors.DefaultSelector() as waiting:

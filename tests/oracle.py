@@ -61,7 +61,9 @@ def database(state_dir: Path) -> Iterator[sqlite3.Connection]:
 
 
 def rows(connection: sqlite3.Connection) -> list[Row]:
-    """The journal, oldest first."""
+    """The journal, oldest first; a database that was cut off before it had one has none."""
+    if not connection.execute("PRAGMA user_version").fetchone()[0]:
+        return []
     query = "SELECT id, kind, job_id, is_final, data FROM events ORDER BY id"
     return [Row(i, kind, job, bool(final), json.loads(data)) for i, kind, job, final, data in connection.execute(query)]
 

@@ -5,9 +5,10 @@ strace counts for each thread apart, so one run may see the fault in several; th
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -18,10 +19,13 @@ from tests.oracle import History
 from tests.origin import Origin
 from tests.processes import Child, Stillborn
 
-CALLS = ("write", "pwrite64", "pwritev", "fsync", "fdatasync", "rename", "renameat2", "unlink", "ftruncate", "openat")
+WRITES = ("write", "pwrite64", "pwritev", "pwritev2", "ftruncate")
+SYNCS = ("fsync", "fdatasync")
+RENAMES = ("rename", "renameat2", "link", "unlink")
 FAULTS = ("ENOSPC", "EIO", "KILL")
 NAME = "m.gguf"
 _PATIENCE = 30.0
+_BLANKS = 2
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,8 @@ class Case:
                     assert fault.is_kill
                 finally:
                     self.history.heard(stream.messages)
-        if fault.is_kill and daemon.process.returncode is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await daemon.process.wait()
+        status = await daemon.stop()
+        assert status == 0 or (fault.is_kill and status == -9), daemon.log.decode()
 
     async def _live_on(self, daemon: Child, *, is_unasked: bool) -> None:
         async with daemon.events("after=0") as stream:
@@ -164,3 +166,33 @@ class Case:
         self.history.assert_nothing_lost(milestones)
         oracle.assert_lawful(milestones)
         oracle.assert_whole(self.state_dir / "models", [self.origin.data])
+
+
+@dataclass
+class Swept:
+    """What a sweep came to."""
+
+    call: str
+    what: str
+    cases: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.cases} cases, {self.what}, {len(self.violations)} violations"
+
+
+async def sweep(nursery: Nursery, origin: Origin, folder: Path, call: str, what: str, first: int = 1) -> Swept:
+    """One case for every k, until a run has no injection; and one more, as threads share work in no fixed way."""
+    swept, blanks = Swept(call, what), 0
+    for when in itertools.count(first):
+        fault = Fault(call, what, when)
+        try:
+            has_struck = await Case(nursery, origin, folder).run(fault)
+        except Exception as error:
+            swept.violations.append(f"{fault}: {error!r}")
+            has_struck = True
+        swept.cases += has_struck
+        blanks = 0 if has_struck else blanks + 1
+        if blanks == _BLANKS:
+            return swept
+    raise AssertionError("k rises for ever")
