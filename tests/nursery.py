@@ -96,7 +96,7 @@ class Nursery:
 async def _reader(descriptor: int) -> asyncio.StreamReader:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), open(descriptor, "rb", buffering=0))
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), open(descriptor, "rb", buffering=0))  # noqa: SIM115 (the transport closes it)
     return reader
 
 

@@ -106,12 +106,15 @@ class Case:
                     daemon.may_stumble = not fault.is_kill
                     await self._live(daemon, fault)
             except Stillborn as said:
-                # One that cannot begin says so in a sentence.
-                refusal = str(said).splitlines()[-1] if str(said) else ""
-                assert await born.wait() == -9 if fault.is_kill else refusal.startswith("arwd: "), said
-                is_stillborn = True
+                last_words: str | None = str(said)
             else:
-                is_stillborn = False
+                last_words = None
+        is_stillborn = last_words is not None
+        if is_stillborn and fault.is_kill:
+            assert await born.wait() == -9, last_words
+        elif is_stillborn:
+            # One that cannot begin says so in a sentence.
+            assert (last_words or "").splitlines()[-1:][0].startswith("arwd: "), last_words
         has_struck = tracer.has_struck
         assert has_struck or not is_stillborn
         self._look()

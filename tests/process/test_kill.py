@@ -156,6 +156,8 @@ async def test_a_kill_at_a_point_costs_at_most_a_mebibyte(lives: Lives, data: by
         await lives.download(daemon)
         await lives.die_by(daemon, stream)
     await lives.assert_that_the_next_life_ends_it(data)
+    if point in faults.SINCE_CHECKED:
+        assert len(lives.origin.requests) == 1, "it asked again for what was whole and checked"
 
 
 @pytest.mark.parametrize("nth", [2, 7, 19])

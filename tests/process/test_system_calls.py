@@ -1,4 +1,4 @@
-"""A disk that refuses, or a process that dies, at the k-th system call: strace injects it. The whole sweep is torture."""
+"""A disk that refuses, or a process that dies, at the k-th system call: strace injects it. All k is torture."""
 
 import random
 from collections.abc import AsyncIterator
