@@ -23,6 +23,9 @@ from arwd.store import library
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 2.0
+"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
+
 
 class Manager:
     """Decides what a command means and hands it to the job's worker."""
@@ -196,13 +199,20 @@ class Manager:
         return admission.Outcome(kind="have", job=job)
 
     async def _settled_files(self, model_id: str) -> None:
-        """Return when no job of this id that is over has anything left to do with its files."""
-        while (worker := self.roster.settling(model_id)) is not None:
-            await worker.finished.wait()
+        """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while (worker := self.roster.settling(model_id)) is not None:
+                    await worker.finished.wait()
+        except TimeoutError as error:
+            raise errors.StorageError(
+                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
+                "arwd tries again by itself."
+            ) from error
 
     async def _cancel(self, worker: Worker) -> None:
         if await worker.stop(Trigger.CANCEL) is State.FAILED:
-            await self._settled_files(worker.job.id)
+            await worker.finished.wait()
             await self._discard_left_over(worker.job.id)
 
     async def _discard_left_over(self, model_id: str) -> bool:
