@@ -84,7 +84,8 @@ class Daemon:
             names=Names(self.layout.models),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
-        await self.manager.boot(self.database.read_now(ledger.load))
+        read = self.database.read_now
+        await self.manager.boot(read(ledger.load), read(library.load_doomed))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (

@@ -57,6 +57,16 @@ async def take_up(
         await worker.finished.wait()
 
 
+def drop_doomed(names: list[str], rooms: Rooms) -> None:
+    """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
+    # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
+    owned = {model.name for model in rooms.library} | set(control.survey(rooms.layout))
+    for name in names:
+        if name not in owned:
+            rooms.layout.final(name).unlink(missing_ok=True)
+        rooms.bus.publish(changes=(library.bury(name),))
+
+
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
     # Where a control file vouches for what has the name now, a job was cut off in the middle of replacing it.
     replaced = {name for name, known in parts.items() if known.checked is not None}

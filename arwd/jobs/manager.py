@@ -37,8 +37,9 @@ class Manager:
         self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    async def boot(self, jobs: list[Job]) -> None:
-        """Take up what an earlier life left."""
+    async def boot(self, jobs: list[Job], doomed: list[str]) -> None:
+        """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
+        boot.drop_doomed(doomed, self._rooms)
         await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
@@ -112,13 +113,14 @@ class Manager:
             await worker.stop(Trigger.CANCEL)
         await self._settled_files(model_id)
         was_there = await self._discard_left_over(model_id) or worker is not None
-        model = self._rooms.library.get(model_id)
-        if model is not None:
+        if (model := self._rooms.library.get(model_id)) is not None:
             # One step: a job of this id that begins now finds neither the model nor, later, its file.
             self._rooms.library.drop(model_id)
             gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
             try:
-                await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
+                changes = library.forget(model_id), library.doom(model.name)
+                await self._rooms.bus.publish(gone, changes=changes, after=tidy)
+                left_over.bury(self._rooms, model.name)
             except errors.StorageError:
                 if self._rooms.library.get(model_id) is None:
                     self._rooms.library.put(model)  # it is still there
