@@ -4,6 +4,7 @@ All of it happens before the first request is let in.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
@@ -85,6 +86,10 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
             rooms.layout.control_file(name).unlink(missing_ok=True)
     for path in rooms.layout.models.glob(".*.part.json.tmp"):
         path.unlink(missing_ok=True)
+    for path in rooms.layout.models.glob("*.part.json"):
+        name = path.name.removesuffix(".part.json")
+        if name not in parts and not os.path.lexists(rooms.layout.part(name)):
+            path.unlink(missing_ok=True)  # damaged, and there is nothing that it could vouch for
 
 
 def _revived(job: Job, rooms: Rooms, parts: _Parts) -> tuple[Job, str]:
