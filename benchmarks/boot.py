@@ -51,7 +51,7 @@ def main() -> None:
             seconds = []
             for _ in range(given.starts):
                 state = shutil.copytree(lived, Path(folder) / "state")
-                seconds.append(start(state))
+                seconds.append(start(state)[0])
                 shutil.rmtree(state)
             print(f"{count:5} unfinished jobs: ready after {statistics.median(seconds):.2f} s ({given.starts} starts)")
 
@@ -105,8 +105,8 @@ def _leave_part(layout: Layout, job: Job) -> None:
     layout.part(job.name).write_bytes(PART)
 
 
-def start(state_dir: Path) -> float:
-    """Seconds from exec until `/readyz` answers 200. The daemon is killed then."""
+def start(state_dir: Path) -> tuple[float, float]:
+    """Seconds from exec until `/readyz` answers 200, and how many of them were work. The daemon is killed then."""
     begin = time.monotonic()
     command = [sys.executable, "-m", "arwd", "serve", "--port", "0", "--state-dir", str(state_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_settings()) as daemon:
@@ -116,7 +116,8 @@ def start(state_dir: Path) -> float:
             assert address is not None, "it did not start"
             with urllib.request.urlopen(f"{address[1]}/readyz") as answer:
                 assert answer.status == 200
-            return time.monotonic() - begin
+            used = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+            return time.monotonic() - begin, sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
         finally:
             daemon.kill()
 

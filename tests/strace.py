@@ -105,15 +105,14 @@ class Case:
                 async with processes.attended(born, self.state_dir) as daemon:
                     daemon.may_stumble = not fault.is_kill
                     await self._live(daemon, fault)
-            except Stillborn as said:
-                # One that cannot begin says so in a sentence.
-                refusal = str(said).splitlines()[-1] if str(said) else ""
-                assert await born.wait() == -9 if fault.is_kill else refusal.startswith("arwd: "), said
-                is_stillborn = True
-            else:
-                is_stillborn = False
+                refusal = None
+            except Stillborn as error:
+                refusal = str(error)
         has_struck = tracer.has_struck
-        assert has_struck or not is_stillborn
+        if refusal is not None:
+            # One that cannot begin says so in a sentence.
+            assert has_struck
+            assert born.returncode == -9 if fault.is_kill else refusal.splitlines()[-1].startswith("arwd: "), refusal
         self._look()
         self.history.new_life()
         async with self.nursery.child(self.state_dir) as daemon:

@@ -1,4 +1,4 @@
-"""A disk that refuses, or a process that dies, at the k-th system call: strace injects it. The whole sweep is torture."""
+"""The k-th system call fails, or is the last of its process: strace sees to it. The whole sweep is in tests/torture."""
 
 import random
 from collections.abc import AsyncIterator
