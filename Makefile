@@ -62,8 +62,8 @@ check: lint types layers ## what needs no running daemon
 bench: install ## compare with curl and aria2c on this machine
 	$(BIN)/python benchmarks/transfer.py
 
-bench-boot: install ## how soon a daemon with many unfinished jobs is ready
-	$(BIN)/python benchmarks/boot.py
+bench-boot: install ## how soon it is ready, whatever its past
+	$(BIN)/python -m benchmarks.boot
 
 clean:
 	rm -rf $(VENV) $(WEIGHTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,129 +1,87 @@
-"""How soon a daemon is ready that finds unfinished jobs: from exec to `/readyz`, the median of a few starts.
+"""How soon a daemon is ready, counted from its exec, whatever its past.
 
-    python benchmarks/boot.py [--starts N] [--dir DIRECTORY]
+    python -m benchmarks.boot [--rounds N] [--dir DIRECTORY]
 
-Every fifth job has a part and a control file. Their origin takes connections and answers nothing.
+Each start is on a fresh copy of the directory: the first thing that a life does is to change what it found. The seconds
+of the processor are the start's own; those of the clock are also the disk's, and of whatever else the machine does.
 """
 
 import argparse
 import asyncio
-import contextlib
-import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec.structs import replace
+from tests import backlog
 
-from arwd import events, net
-from arwd.bus import ids, journal
-from arwd.database import Change, Database
-from arwd.jobs import facts, ledger
-from arwd.model import Job, Request, new_job
-from arwd.states import State
-from arwd.store import control
-from arwd.store.control import Prefix
-from arwd.store.layout import Layout
-
-COUNTS = (0, 100, 1_000)
-PART = bytes(range(256)) * 256
+PASTS = [
+    {"jobs": 0},
+    {"jobs": 100, "parts": 20},
+    {"jobs": 1_000, "parts": 200},
+    {"jobs": 0, "milestones": 100_000},
+    {"jobs": 1_000, "parts": 200, "milestones": 100_000},
+]
 _ADDRESS = re.compile(r"open (http://[^ ]+)/ in a browser")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--starts", type=int, default=5)
+    arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--dir", default=None, help="where to work: decides which disk is measured")
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.dir) as folder, silent_origin() as url:
-        for count in COUNTS:
-            lived = Path(folder) / f"{count}"
-            asyncio.run(leave_unfinished(lived, count, url))
-            seconds = []
-            for _ in range(given.starts):
-                state = shutil.copytree(lived, Path(folder) / "state")
-                seconds.append(start(state)[0])
-                shutil.rmtree(state)
-            print(f"{count:5} unfinished jobs: ready after {statistics.median(seconds):.2f} s ({given.starts} starts)")
+    print("| unfinished jobs | with parts | milestones | ready after, ms: median (min-max) | processor, ms |")
+    print("|---|---|---|---|---|")
+    # It lets everybody in and says nothing: nobody downloads while we measure.
+    with tempfile.TemporaryDirectory(dir=given.dir) as folder, socket.create_server(("127.0.0.1", 0)) as origin:
+        url = f"http://127.0.0.1:{origin.getsockname()[1]}"
+        for number, past in enumerate(PASTS):
+            filled = Path(folder) / str(number)
+            asyncio.run(backlog.fill(filled, url, **past))
+            starts = [start(filled, Path(folder) / "state") for _ in range(given.rounds + 1)][1:]  # the first one warms
+            ready, busy = ([round(each * 1000) for each in times] for times in zip(*starts, strict=True))
+            columns = [f"{past.get(name, 0):,}" for name in ("jobs", "parts", "milestones")]
+            columns += [f"{statistics.median(ready)} ({min(ready)}-{max(ready)})", f"{statistics.median(busy)}"]
+            print(f"| {' | '.join(columns)} |", flush=True)
 
 
-@contextlib.contextmanager
-def silent_origin() -> Iterator[str]:
-    """Where the unfinished jobs are to be had from, if it ever answered."""
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+def start(filled: Path, state: Path) -> tuple[float, float]:
+    """Seconds until /readyz says yes, and seconds of the processor until then."""
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.copytree(filled, state)
+    os.sync()
+    command = [sys.executable, "-m", "arwd", "serve", "--port", "0", "--state-dir", str(state)]
+    begin = time.perf_counter()
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert daemon.stdout is not None
+    address = _ADDRESS.search(daemon.stdout.readline())
+    assert address is not None
+    wait_until_ready(f"{address[1]}/readyz")
+    seconds = time.perf_counter() - begin
+    daemon.send_signal(signal.SIGKILL)
+    _, _, used = os.wait4(daemon.pid, 0)
+    daemon.returncode = -signal.SIGKILL
+    daemon.stdout.close()
+    return seconds, used.ru_utime + used.ru_stime
 
 
-async def leave_unfinished(state_dir: Path, count: int, url: str) -> None:
-    """A state directory as a kill leaves it, with so many unfinished jobs."""
-    layout = Layout(state_dir)
-    layout.prepare()
-    database = Database(layout.database)
-    changes: list[Change] = []
-    first = ids.Ids(database, lambda: None).last + 1
-    for number in range(count):
-        job = _job(number, url)
-        last = events.publishable(facts.milestone(job, "queued"), first + number)
-        changes += [ledger.record(job), journal.record(last)]
-        layout.secret(job.job_id).write_text(f"{url}/{number}.gguf?secret")
-        if job.name is not None:
-            _leave_part(layout, job)
-    await database.write(*changes)
-    database.close()
-    layout.release()
-
-
-def _job(number: int, url: str) -> Job:
-    ref = f"{url}/{number}.gguf?secret"
-    state = State.DOWNLOADING if number % 5 == 0 else State.QUEUED
-    job = new_job(
-        Request(id=f"model {number}", ref=ref),
-        net.shown(ref),
-        job_id=ledger.new_job_id(),
-        state=state,
-        now=events.now(),
-    )
-    if state is State.DOWNLOADING:
-        return replace(job, name=f"{number}.gguf", total=10 * len(PART), downloaded=len(PART))
-    return job
-
-
-def _leave_part(layout: Layout, job: Job) -> None:
-    assert job.name is not None
-    prefix = Prefix(bytes=len(PART), sha256=hashlib.sha256(PART).hexdigest())
-    known = replace(control.blank(job), synced=len(PART), prefix=prefix, size=10 * len(PART), validator='"v1"')
-    control.write(layout.control_file(job.name), known)
-    layout.part(job.name).write_bytes(PART)
-
-
-def start(state_dir: Path) -> tuple[float, float]:
-    """Seconds from exec until `/readyz` answers 200, and how many of them were work. The daemon is killed then."""
-    begin = time.monotonic()
-    command = [sys.executable, "-m", "arwd", "serve", "--port", "0", "--state-dir", str(state_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_settings()) as daemon:
+def wait_until_ready(url: str) -> None:
+    while True:
         try:
-            assert daemon.stdout is not None
-            address = _ADDRESS.search(daemon.stdout.readline().decode())
-            assert address is not None, "it did not start"
-            with urllib.request.urlopen(f"{address[1]}/readyz") as answer:
-                assert answer.status == 200
-            used = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
-            return time.monotonic() - begin, sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
-        finally:
-            daemon.kill()
-
-
-def _settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("ARWD_", "ARW_"))}
+            with urllib.request.urlopen(url, timeout=30):
+                return
+        except urllib.error.HTTPError as error:
+            error.close()
+            time.sleep(0.001)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,8 @@ POINTS: Mapping[str, Plant] = {
     "tidied": _tidied,
     "revealed": _revealed,
 }
+SINCE_CHECKED = ("checked", "renamed", "placed", "in-the-commit", "committed", "half-tidied", "tidied", "revealed")
+"""Those behind which no byte is missing, and the control file says so."""
 
 
 def _fill_up(flag: Path) -> None:

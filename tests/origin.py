@@ -8,7 +8,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -80,6 +80,8 @@ class Origin:
         self.requests: list[Seen] = []
         self.go_on = asyncio.Event()
         self.arrived = asyncio.Condition()
+        self.may_go_on: Callable[[int], bool] = lambda _: True
+        """Asked after each piece, with the place where it ends: a reader is given time until the answer is yes."""
         self._script: list[Step] = [Serve()]
         self._open: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -153,6 +155,8 @@ class Origin:
             self.sent += len(piece)
             if serve.pace:
                 await asyncio.sleep(serve.pace)
+            while not (self.may_go_on(offset + len(piece)) or writer.is_closing()):
+                await asyncio.sleep(0.001)
         if isinstance(step, Stall):
             await self.go_on.wait()
             return False

@@ -1,4 +1,4 @@
-"""The k-th system call fails, or is the last of its process: strace sees to it. The whole sweep is in tests/torture."""
+"""A disk that refuses, or a process that dies, at the k-th system call: strace injects it. All k is torture."""
 
 import random
 from collections.abc import AsyncIterator
