@@ -1,11 +1,17 @@
-"""A disk of the tests' own, which can be full."""
+"""Disks of the tests' own: one that can be full, one whose power can be cut."""
 
 import contextlib
+import fcntl
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_EXT4_IOC_SHUTDOWN = 0x8004587D
+_NOLOGFLUSH = 2
+"""Neither data nor the journal's buffers reach the disk any more: what a loss of power leaves."""
 
 
 class Disk:
@@ -51,3 +57,41 @@ def small(path: Path, mebibytes: int) -> Iterator[Disk]:
     finally:
         if is_real:
             subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+class Powered:
+    """A file system on a loop device: what was not made durable is gone when its power is cut."""
+
+    def __init__(self, image: Path, path: Path) -> None:
+        self._image = image
+        self.path = path
+
+    def plug_in(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.path)], check=True)
+
+    def cut(self) -> None:
+        """From this moment on nothing reaches the disk."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _EXT4_IOC_SHUTDOWN, struct.pack("I", _NOLOGFLUSH))
+        finally:
+            os.close(descriptor)
+
+    def unplug(self) -> None:
+        subprocess.run(["umount", str(self.path)], check=True)
+
+
+@contextlib.contextmanager
+def powered(folder: Path, mebibytes: int) -> Iterator[Powered]:
+    """A new ext4 of this size, plugged in."""
+    image, path = folder / "image", folder / "mounted"
+    path.mkdir()
+    with image.open("wb") as file:
+        file.truncate(mebibytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    disk = Powered(image, path)
+    disk.plug_in()
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

@@ -96,7 +96,8 @@ class Nursery:
 async def _reader(descriptor: int) -> asyncio.StreamReader:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), open(descriptor, "rb", buffering=0))  # noqa: SIM115 (the transport closes it)
+    pipe = os.fdopen(descriptor, "rb", buffering=0)  # the loop closes it at its end
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     return reader
 
 

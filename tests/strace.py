@@ -105,18 +105,14 @@ class Case:
                 async with processes.attended(born, self.state_dir) as daemon:
                     daemon.may_stumble = not fault.is_kill
                     await self._live(daemon, fault)
-            except Stillborn as said:
-                last_words: str | None = str(said)
-            else:
-                last_words = None
-        is_stillborn = last_words is not None
-        if is_stillborn and fault.is_kill:
-            assert await born.wait() == -9, last_words
-        elif is_stillborn:
-            # One that cannot begin says so in a sentence.
-            assert (last_words or "").splitlines()[-1:][0].startswith("arwd: "), last_words
+                refusal = None
+            except Stillborn as error:
+                refusal = str(error)
         has_struck = tracer.has_struck
-        assert has_struck or not is_stillborn
+        if refusal is not None:
+            # One that cannot begin says so in a sentence.
+            assert has_struck
+            assert born.returncode == -9 if fault.is_kill else refusal.splitlines()[-1].startswith("arwd: "), refusal
         self._look()
         self.history.new_life()
         async with self.nursery.child(self.state_dir) as daemon:
