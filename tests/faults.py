@@ -3,11 +3,13 @@
 python -m tests.faults '{"kill_at": "renamed"}' serve --state-dir DIRECTORY
 """
 
+import ctypes
 import errno
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,8 @@ from arwd import cli, database, fs
 from arwd.jobs import worker
 from arwd.store import control, library
 from arwd.store.writer import PartWriter
+
+_PR_SET_PTRACER = 0x59616D61
 
 Plant = Callable[[Callable[[], None]], None]
 """Plants a point: from now on what it is given is called whenever the daemon comes by."""
@@ -156,10 +160,26 @@ def _fill_up(flag: Path) -> None:
     refusing(fs, "write_atomic")
 
 
-def plan(kill_at: str | None = None, nth: int = 1, boot_id: str | None = None, full_while: str | None = None) -> None:
-    """Prepare this process: it dies when it comes by the point for the nth time; its disk is full while a file is
-    there; it was booted with another id than this machine.
+def _wait_for_a_tracer() -> None:
+    # Yama lets only a parent trace, unless it is told otherwise.
+    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
+    while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+        time.sleep(0.001)
+
+
+def plan(
+    *,
+    kill_at: str | None = None,
+    nth: int = 1,
+    boot_id: str | None = None,
+    full_while: str | None = None,
+    is_traced: bool = False,
+) -> None:
+    """Prepare this process: it dies when it comes by the point for the nth time; the machine was booted with this id;
+    its disk is full while a file is there; it begins only under a tracer.
     """
+    if is_traced:
+        _wait_for_a_tracer()
     if boot_id is not None:
         control.boot_id = lambda: boot_id
     if full_while is not None:

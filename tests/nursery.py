@@ -71,13 +71,17 @@ class Nursery:
         self, state_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None, **planned: Any
     ) -> AsyncIterator[Child]:
         """As processes.child; `planned` is what is to go wrong: the arguments of faults.plan."""
-        command = ["serve", "--port", "0", "--state-dir", str(state_dir), *arguments]
-        settings = processes.surroundings(state_dir.parent, {**processes.SETTINGS, **(environ or {})})
-        born = await self._fork({"command": command, "environ": settings, "planned": planned})
+        born = await self.fork(state_dir, *arguments, environ=environ, **planned)
         async with processes.attended(born, state_dir) as running:
             yield running
 
-    async def _fork(self, order: dict[str, Any]) -> Born:
+    async def fork(
+        self, state_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None, **planned: Any
+    ) -> Born:
+        """The bare process of such a child, for those who have something to do before it says where it is."""
+        command = ["serve", "--port", "0", "--state-dir", str(state_dir), *arguments]
+        settings = processes.surroundings(state_dir.parent, {**processes.SETTINGS, **(environ or {})})
+        order = {"command": command, "environ": settings, "planned": planned}
         pipes = [os.pipe() for _ in range(3)]
         try:
             socket.send_fds(self._orders, [json.dumps(order).encode()], [theirs for _, theirs in pipes])
@@ -92,7 +96,8 @@ class Nursery:
 async def _reader(descriptor: int) -> asyncio.StreamReader:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), open(descriptor, "rb", buffering=0))  # noqa: SIM115 (the transport closes it)
+    pipe = os.fdopen(descriptor, "rb", buffering=0)  # the loop closes it at its end
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     return reader
 
 

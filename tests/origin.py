@@ -31,6 +31,7 @@ class Stall:
     """As Serve, but after `count` bytes nothing more comes, until `origin.go_on` is set."""
 
     count: int = 0
+    etag: str | None = '"v1"'
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Reset:
     """As Serve, but after `count` bytes the connection is reset."""
 
     count: int = 0
+    etag: str | None = '"v1"'
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,13 @@ class Origin:
     async def _send_file(
         self, step: Serve | Stall | Reset, headers: Mapping[str, str], writer: asyncio.StreamWriter
     ) -> bool:
-        serve = step if isinstance(step, Serve) else Serve(step.count)
+        serve = step if isinstance(step, Serve) else Serve(step.count, etag=step.etag)
+        data = self.data  # one answer is of one version
         start, end, head = self._head(serve, headers)
         writer.write(head)
         end = end if serve.count is None else min(start + serve.count, end)
         for offset in range(start, end, 65_536):
-            piece = self.data[offset : min(offset + 65_536, end)]
+            piece = data[offset : min(offset + 65_536, end)]
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if serve.framing == "chunked" else piece)
             await writer.drain()
             self.sent += len(piece)

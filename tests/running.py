@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 
 from arwd import settings
-from arwd.daemon import Daemon, Server, uvicorn_options
+from arwd.daemon import Daemon
+from arwd.server import Server, uvicorn_options
 from tests.sse import Message, Parser
 
 

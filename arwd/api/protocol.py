@@ -16,6 +16,9 @@ MAX_HEAD: Final = 16 * 1024
 HEAD_DEADLINE: Final = 10.0
 """Seconds from a connection's begin, or from a request's first byte, until its head must be here."""
 
+LAST_CHANCE: Final = 0.25
+"""Seconds that a connection has at a stop to ask its first question: it may be on the way."""
+
 _TRANSPORT: Final = "arwd.transport"
 
 
@@ -34,6 +37,7 @@ class Protocol(HttpToolsProtocol):
         """Bytes of its complete headers."""
         self._is_in_head, self._has_host = True, False
         self._deadline: asyncio.TimerHandle | None = None
+        self._has_asked = self._is_stopping = False
         self._refusal: tuple[int, str] = (400, "Invalid HTTP request received.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -95,6 +99,9 @@ class Protocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._check_absolute_form()
         super().on_headers_complete()
+        self._has_asked = True
+        if self._is_stopping:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -105,6 +112,14 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._disarm()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        if self._has_asked or self._is_stopping:
+            super().shutdown()
+            return
+        # To close it now would be to cut off a client that was let in a moment ago and did nothing wrong.
+        self._is_stopping = True
+        self.loop.call_later(LAST_CHANCE, self.shutdown)
 
     def send_400_response(self, msg: str) -> None:
         status, sentence = self._refusal

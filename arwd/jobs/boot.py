@@ -4,6 +4,7 @@ All of it happens before the first request is let in.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
@@ -56,6 +57,16 @@ async def take_up(
         await worker.finished.wait()
 
 
+def drop_doomed(names: list[str], rooms: Rooms) -> None:
+    """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
+    # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
+    owned = {model.name for model in rooms.library} | set(control.survey(rooms.layout))
+    for name in names:
+        if name not in owned:
+            rooms.layout.final(name).unlink(missing_ok=True)
+        rooms.bus.publish(changes=(library.bury(name),))
+
+
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
     # Where a control file vouches for what has the name now, a job was cut off in the middle of replacing it.
     replaced = {name for name, known in parts.items() if known.checked is not None}
@@ -85,6 +96,10 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
             rooms.layout.control_file(name).unlink(missing_ok=True)
     for path in rooms.layout.models.glob(".*.part.json.tmp"):
         path.unlink(missing_ok=True)
+    for path in rooms.layout.models.glob("*.part.json"):
+        name = path.name.removesuffix(".part.json")
+        if name not in parts and not os.path.lexists(rooms.layout.part(name)):
+            path.unlink(missing_ok=True)  # damaged, and there is nothing that it could vouch for
 
 
 def _revived(job: Job, rooms: Rooms, parts: _Parts) -> tuple[Job, str]:

@@ -99,7 +99,7 @@ def read(path: Path) -> ControlFile | None:
         control = msgspec.json.decode(path.read_bytes(), type=ControlFile)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("%s cannot be read: %s", path.name, error, extra={"event": "control_file_damaged"})
         return None
     bare = msgspec.json.encode(replace(control, seal=""))

@@ -58,9 +58,6 @@ async def test_changed_anywhere(
         assert broken == [], f"{file}: bit {bit} of byte {place}"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a damaged control file without a part is nobody's, stays, and warns at each start"
-)
 async def test_a_damaged_control_file_without_a_part_is_gone_after_a_start(
     tmp_path: Path, origin: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:

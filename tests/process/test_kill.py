@@ -21,7 +21,7 @@ from tests import origin as origins
 from tests.nursery import Nursery
 from tests.oracle import AT_RISK, History
 from tests.origin import Origin, Serve
-from tests.processes import Child
+from tests.processes import Child, Stillborn
 from tests.running import Stream
 
 SEED = int(os.environ.get("ARWD_TEST_SEED", random.randrange(1 << 32)))
@@ -83,7 +83,7 @@ class Lives:
 
     async def is_stillborn(self, **planned: Any) -> None:
         """A life that is killed before it can say where it is."""
-        with pytest.raises(AssertionError):
+        with pytest.raises(Stillborn):
             async with self.nursery.child(self.state_dir, **planned):
                 pytest.fail("it lives")
         self.assert_sound()
