@@ -1,26 +1,20 @@
 """The composition root: the only place that knows every room, and the order in which they open and close."""
 
 import asyncio
-import contextlib
 import logging
-import signal
 import socket
-import sys
 import time
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Awaitable
 
-import uvicorn
 from starlette.applications import Starlette
 
-from arwd import __version__, events, listening, logs, net, settings, systemd
+from arwd import __version__, events, net, settings
 from arwd.api import app
 from arwd.api.arw import Arw
 from arwd.api.auth import Keeper
-from arwd.api.events import EventStreams
+from arwd.api.events import PATIENCE, EventStreams
 from arwd.api.observe import Observe
 from arwd.api.pages import Pages
-from arwd.api.protocol import Protocol
 from arwd.bus import journal
 from arwd.bus.local import LocalBus
 from arwd.database import Database
@@ -41,15 +35,13 @@ from arwd.transfer.engine import Engine
 
 log = logging.getLogger(__name__)
 
-STREAM_PATIENCE = 0.5
-"""Seconds that open streams have to take what they are due at a stop."""
-_DEADLINE = 3.0
+_MOMENT = 0.75
+"""Seconds that subscribers wait at a stop to hear what becomes of the jobs: they are to be gone after one."""
+_DEADLINE = 5.0
 """Seconds that a step of the stop may take: a disk that refuses must not keep the daemon from ending."""
-_SYNC_DEADLINE = 20.0
-"""Seconds to make the parts durable; the service manager waits for 30."""
+_SYNC_DEADLINE = 10.0
+"""Seconds to make the parts durable: a rhythm of syncs leaves little to do."""
 _HOUR = 3600.0
-_GRACE = 5
-"""Seconds for requests that are being answered at a stop."""
 
 
 class Daemon:
@@ -112,27 +104,18 @@ class Daemon:
     async def quiesce(self) -> None:
         """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.
 
-        So a subscriber hears of the stop before its stream ends, and nobody waits for a disk to hear of it.
+        A subscriber hears of the stop before its stream ends, and waits no longer than a moment for it: what a slow
+        disk records later is in the journal when it comes back.
         """
         self.is_ready = False
-        for step, deadline in (
-            (self.manager.stop, _DEADLINE),
-            (self._say_goodbye, _DEADLINE),
-            (self._end_streams, _DEADLINE),
-            (self.manager.sync, _SYNC_DEADLINE),
-        ):
-            try:
-                async with asyncio.timeout(deadline):
-                    await step()
-            except Exception:
-                # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
-                log.exception("The stop went on without %s", step.__name__, extra={"event": "stop_step_failed"})
-
-    async def _say_goodbye(self) -> None:
-        await self.bus.publish(_lifecycle(events.STOP))
-
-    async def _end_streams(self) -> None:
-        await self.bus.close(STREAM_PATIENCE)
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + _MOMENT
+        requeued = loop.create_task(self.manager.stop())
+        await asyncio.wait([requeued], timeout=_MOMENT * 0.8)
+        await asyncio.wait([self.bus.publish(_lifecycle(events.STOP))], timeout=max(0.0, moment - loop.time()))
+        await _attempt("ending the streams", self.bus.close(PATIENCE), _DEADLINE)
+        await _attempt("requeueing every job", requeued, _DEADLINE)
+        await _attempt("making the parts durable", self.manager.sync(), _SYNC_DEADLINE)
 
     async def close(self) -> None:
         """Close what is left, the database last."""
@@ -141,98 +124,14 @@ class Daemon:
         self.layout.release()
 
 
-class Server(uvicorn.Server):
-    """uvicorn, with our order of stopping: its own lifespan runs only after all connections have ended."""
-
-    def __init__(self, config: uvicorn.Config, daemon: Daemon) -> None:
-        super().__init__(config)
-        self._daemon = daemon
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        self._chores = [loop.create_task(_feed_watchdog()), loop.create_task(self._daemon.keep_house())]
-        systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        systemd.notify("STOPPING=1")
-        for chore in self._chores:
-            chore.cancel()
-        try:
-            await self._daemon.quiesce()
-            await super().shutdown(sockets)
-        finally:
-            await self._daemon.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Like uvicorn's, but a stop that was asked for ends with status 0, not with the signal."""
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A second signal means it: do not wait for requests that are being answered.
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-
-def serve(options: Settings) -> None:
-    """Run until a signal. StartError says why it could not begin."""
-    token = options.auth.secret()
-    logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
-    listening.check_exposure(options.server.host, token)
-    with contextlib.ExitStack() as opened:
-        sockets = systemd.take_sockets()
-        for each in sockets:
-            opened.enter_context(each)
-            if each.family != socket.AF_UNIX:
-                listening.check_exposure(each.getsockname()[0], token)
-        # The lock before the port: a second daemon on the same directory should hear of that, not of its port.
-        daemon = Daemon(options, token)
-        opened.callback(daemon.layout.release)
-        opened.callback(daemon.database.close)
-        sockets = sockets or [opened.enter_context(listening.listen(options.server.host, options.server.port))]
-        asyncio.run(_serve(daemon, sockets))
-
-
-async def _serve(daemon: Daemon, sockets: list[socket.socket]) -> None:
-    daemon.listen_on(sockets)
-    server = Server(uvicorn_options(await daemon.open()), daemon)
-    where = listening.addresses(sockets)
-    log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
-    sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
-    sys.stdout.flush()
-    await server.serve(sockets=sockets)
-
-
-def uvicorn_options(application: Starlette) -> uvicorn.Config:
-    """How uvicorn is run."""
-    return uvicorn.Config(
-        application,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_GRACE,
-    )
+async def _attempt(what: str, step: Awaitable[None], deadline: float) -> None:
+    try:
+        async with asyncio.timeout(deadline):
+            await step
+    except Exception:
+        # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
+        log.exception("The stop went on without %s", what, extra={"event": "stop_step_failed"})
 
 
 def _lifecycle(kind: str) -> Fact:
     return Fact(kind=kind, payload=Lifecycle(version=__version__))
-
-
-async def _feed_watchdog() -> None:
-    # From the loop: if the loop hangs, the service manager hears nothing and restarts us.
-    period = systemd.watchdog_period()
-    while period is not None:
-        systemd.notify("WATCHDOG=1")
-        await asyncio.sleep(period)

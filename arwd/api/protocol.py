@@ -15,6 +15,8 @@ MAX_HEAD: Final = 16 * 1024
 """Bytes of a request line and its headers."""
 HEAD_DEADLINE: Final = 10.0
 """Seconds from a connection's begin, or from a request's first byte, until its head must be here."""
+LAST_CHANCE: Final = 0.25
+"""The same at a stop: a request that is under way on an accepted connection is answered still."""
 
 _TRANSPORT: Final = "arwd.transport"
 
@@ -34,6 +36,7 @@ class Protocol(HttpToolsProtocol):
         """Bytes of its complete headers."""
         self._is_in_head, self._has_host = True, False
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_stopping = False
         self._refusal: tuple[int, str] = (400, "Invalid HTTP request received.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -95,6 +98,8 @@ class Protocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._check_absolute_form()
         super().on_headers_complete()
+        if self._is_stopping:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -113,6 +118,15 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self.transport.close()
 
+    def shutdown(self) -> None:
+        """After this request none is answered; whoever is idle is let go at once."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering or not self._is_in_head:
+            super().shutdown()
+        elif not self._is_stopping:
+            self._arm(LAST_CHANCE)
+        self._is_stopping = True
+
     def _check_absolute_form(self) -> None:
         # RFC 9112 §3.2.2: the authority in the target replaces Host. One that differs is an attempt to be two hosts.
         target = httptools.parse_url(self.url)
@@ -129,9 +143,9 @@ class Protocol(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         self._refusal = 431, f"The request's head is longer than {MAX_HEAD} bytes."
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float | None = None) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(HEAD_DEADLINE, self._expire)
+        self._deadline = self.loop.call_later(HEAD_DEADLINE if seconds is None else seconds, self._expire)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -142,11 +156,13 @@ class Protocol(HttpToolsProtocol):
         self._deadline = None
         if self.transport.is_closing():
             return
-        if self._is_in_head:
-            self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."
-            self.send_400_response("")
-        else:
-            self.transport.close()
+        if not self._is_in_head or (self._is_stopping and not self._head_bytes):
+            self.transport.close()  # nobody waits for an answer
+            return
+        self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."
+        if self._is_stopping:
+            self._refusal = 503, "arwd is stopping."
+        self.send_400_response("")
 
 
 def transport_of(scope: Scope) -> asyncio.Transport | None:
