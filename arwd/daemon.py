@@ -1,6 +1,7 @@
 """The composition root: the only place that knows every room, and the order in which they open and close."""
 
 import asyncio
+import itertools
 import logging
 import socket
 import time
@@ -20,13 +21,14 @@ from arwd.bus.local import LocalBus
 from arwd.database import Database
 from arwd.errors import StorageError
 from arwd.events import Fact, Lifecycle
-from arwd.jobs import ledger
+from arwd.jobs import ledger, rebuild
 from arwd.jobs.manager import Manager
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.scheduler import Scheduler
 from arwd.settings import Settings
 from arwd.sources.registry import Registry
 from arwd.store import library
+from arwd.store.ballast import Ballast
 from arwd.store.layout import Layout
 from arwd.store.library import Library
 from arwd.store.names import Names
@@ -40,8 +42,8 @@ _MOMENT = 0.75
 _DEADLINE = 5.0
 """Seconds that a step of the stop may take: a disk that refuses must not keep the daemon from ending."""
 _SYNC_DEADLINE = 10.0
-"""Seconds to make the parts durable: a rhythm of syncs leaves little to do."""
-_HOUR = 3600.0
+"""Seconds to make the parts durable: synced while they grow, they have little left to sync."""
+_MINUTE = 60.0
 
 
 class Daemon:
@@ -52,7 +54,9 @@ class Daemon:
         self.settings = options
         self.layout = Layout(settings.state_dir(options))
         self.layout.prepare()
-        self.database = Database(self.layout.database)
+        self._ballast = Ballast(self.layout.ballast)
+        self.database = Database(self.layout.database, make_room=self._ballast.release)
+        self._ballast.make()
         self.policy = net.AddressPolicy()
         self.keeper = Keeper(token, time.monotonic)
         self.is_ready = False
@@ -71,8 +75,9 @@ class Daemon:
         self.bus = LocalBus(self.database, options.bus)
         await self.bus.begin()
         await self.database.write(journal.prune, ledger.prune)
+        await rebuild.rebuild(self.layout, self.database, self.bus)
         self.library = Library(self.layout, self.database.read_now(library.load))
-        rooms = Rooms(
+        self._rooms = rooms = Rooms(
             bus=self.bus,
             engine=Engine(self.session, options.transfer),
             layout=self.layout,
@@ -80,7 +85,7 @@ class Daemon:
             names=Names(self.layout.models),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
-        self.manager.boot(self.database.read_now(ledger.load))
+        await self.manager.boot(self.database.read_now(ledger.load))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
@@ -93,13 +98,19 @@ class Daemon:
         return app.build(endpoints, keeper=self.keeper, options=options.auth, bind_hosts=self._bind_hosts)
 
     async def keep_house(self) -> None:
-        """Drop, every hour, what is too old to be kept."""
-        while True:
-            await asyncio.sleep(_HOUR)
+        """Remake the ballast every minute; drop, every hour, what is too old to be kept."""
+        for minute in itertools.count(1):
+            await asyncio.sleep(_MINUTE)
+            await asyncio.to_thread(self._ballast.make)
             try:
-                await self.database.write(journal.prune, ledger.prune)
+                if minute % 60 == 0:
+                    await self.database.write(journal.prune, ledger.prune)
             except StorageError as error:
                 log.warning("Old records were not dropped: %s", error, extra={"event": "prune_failed"})
+
+    async def recheck(self) -> None:
+        """Check the digests of models that only their list vouched for."""
+        await rebuild.recheck(self._rooms, self.database)
 
     async def quiesce(self) -> None:
         """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import re
+import stat
 import sys
 import unicodedata
 import zlib
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from arwd.errors import ReadOnly, StorageError
+from arwd.errors import PartChanged, ReadOnly, StorageError
 
 Result = TypeVar("Result")
 
@@ -71,7 +72,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def seal(data: bytes) -> str:
-    """A checksum of eight hexadecimal digits (CRC-32): finds the byte that a disk changed, not one that a person did."""
+    """A checksum of eight hexadecimal digits (CRC-32): it finds what a disk changed, not what a person did."""
     return f"{zlib.crc32(data):08x}"
 
 
@@ -84,11 +85,42 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def fsync_file(path: Path) -> None:
-    """Make the bytes of a file durable."""
+def fsync_file(path: Path) -> os.stat_result:
+    """Make the bytes of a file durable; what it is now."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_at_length(path: Path, length: int) -> int:
+    """A descriptor of a plain file that is ours alone, made if missing, cut to `length`. PartChanged if shorter."""
+    with contextlib.ExitStack() as on_failure:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        on_failure.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+        # A link planted here would let us write into somebody else's file; a pipe or a device is no file at all.
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(errno.EINVAL, "not a plain file of ours")
+        if status.st_size < length:
+            raise PartChanged(f"{path.name} is shorter than it was left")
+        os.ftruncate(descriptor, length)
+        on_failure.pop_all()
+        return descriptor
+
+
+def cut(path: Path, length: int) -> None:
+    """Shorten a file. PartChanged if it is shorter already."""
+    os.close(open_at_length(path, length))
+
+
+def read_piece(path: Path, offset: int, count: int) -> bytes:
+    """So many bytes of a file, fewer at its end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, count, offset)
     finally:
         os.close(descriptor)
 

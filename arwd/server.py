@@ -50,20 +50,20 @@ class Server(uvicorn.Server):
     """uvicorn, with our order of stopping: its own lifespan runs only after all connections have ended."""
 
     def __init__(
-        self, config: uvicorn.Config, daemon: Daemon, asked: Asked | None = None, *, is_handed_on: bool = False
+        self, config: uvicorn.Config, daemon: Daemon, asked: Asked | None = None, *, is_socket_kept: bool = False
     ) -> None:
-        """`is_handed_on`: the sockets stay open when we close them; the next life serves who waits there."""
+        """`is_socket_kept`: the service manager holds the listening sockets too, and gives them to our next life."""
         super().__init__(config)
         self._daemon = daemon
         self._asked = asked or Asked()
-        self._is_handed_on = is_handed_on
+        self._is_socket_kept = is_socket_kept
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        self._housekeeping = loop.create_task(self._daemon.keep_house())
-        self._watchdog = loop.create_task(_feed_watchdog())
-        systemd.notify(f"READY=1\nSTATUS=Serving {listening.addresses(sockets or [])}")
+        self._chores = [loop.create_task(chore) for chore in (self._daemon.keep_house(), self._daemon.recheck())]
+        self._watchdog = loop.create_task(systemd.feed_watchdog())
+        self._announce(listening.addresses(sockets or []))
 
     async def on_tick(self, counter: int) -> bool:
         self.should_exit |= self._asked.stop
@@ -72,7 +72,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Whatever the unit says: there is a reason if it takes longer, and an end.
         systemd.notify(f"STOPPING=1\nSTATUS=Stopping\nEXTEND_TIMEOUT_USEC={round(_LAST_RESORT * 1_000_000)}")
-        self._housekeeping.cancel()
+        for chore in self._chores:
+            chore.cancel()
         stopping = asyncio.get_running_loop().create_task(self._stop(sockets))
         try:
             while not stopping.done() and not self._asked.haste:
@@ -88,8 +89,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield  # `heed_signals` has them since before the boot
 
+    def _announce(self, where: str) -> None:
+        models = self._daemon.layout.models
+        systemd.notify(f"READY=1\nSTATUS=Serving {where}")
+        log.info("arwd %s serves %s, models in %s", __version__, where, models, extra={"event": "serving"})
+        sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {models}\n")
+        sys.stdout.flush()
+
     async def _stop(self, sockets: list[socket.socket] | None) -> None:
-        if self._is_handed_on:
+        if self._is_socket_kept:
             await self._stop_accepting()
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -115,8 +123,8 @@ def serve(options: Settings) -> None:
     logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
     listening.check_exposure(options.server.host, token)
     with heed_signals() as asked, contextlib.ExitStack() as opened:
-        handed = systemd.take_sockets()
-        for each in handed:
+        kept = systemd.take_sockets()
+        for each in kept:
             opened.enter_context(each)
             if each.family != socket.AF_UNIX:
                 listening.check_exposure(each.getsockname()[0], token)
@@ -124,8 +132,8 @@ def serve(options: Settings) -> None:
         daemon = Daemon(options, token)
         opened.callback(daemon.layout.release)
         opened.callback(daemon.database.close)
-        sockets = handed or [opened.enter_context(listening.listen(options.server.host, options.server.port))]
-        asyncio.run(_serve(daemon, sockets, asked, is_handed_on=bool(handed)))
+        sockets = kept or [opened.enter_context(listening.listen(options.server.host, options.server.port))]
+        asyncio.run(_serve(daemon, sockets, asked, is_socket_kept=bool(kept)))
 
 
 @contextlib.contextmanager
@@ -167,22 +175,10 @@ def uvicorn_options(application: Starlette) -> uvicorn.Config:
     )
 
 
-async def _serve(daemon: Daemon, sockets: list[socket.socket], asked: Asked, *, is_handed_on: bool) -> None:
+async def _serve(daemon: Daemon, sockets: list[socket.socket], asked: Asked, *, is_socket_kept: bool) -> None:
     daemon.listen_on(sockets)
-    server = Server(uvicorn_options(await daemon.open()), daemon, asked, is_handed_on=is_handed_on)
-    where = listening.addresses(sockets)
-    log.info("arwd %s serves %s, models in %s", __version__, where, daemon.layout.models, extra={"event": "serving"})
-    sys.stdout.write(f"arwd {__version__}: open {where} in a browser. Models go to {daemon.layout.models}\n")
-    sys.stdout.flush()
+    server = Server(uvicorn_options(await daemon.open()), daemon, asked, is_socket_kept=is_socket_kept)
     await server.serve(sockets=sockets)
-
-
-async def _feed_watchdog() -> None:
-    # From the loop: if the loop hangs, the service manager hears nothing and restarts us.
-    period = systemd.watchdog_period()
-    while period is not None:
-        systemd.notify("WATCHDOG=1")
-        await asyncio.sleep(period)
 
 
 def _end_by_force(asked: Asked, seconds: float) -> None:

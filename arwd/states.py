@@ -28,6 +28,8 @@ class Trigger(enum.StrEnum):
     """Length and digest hold, the file is under its final name."""
     HAVE = "have"
     """The bytes were here already."""
+    RESTART = "restart"
+    """The digest does not hold, and some of the bytes came from an earlier answer: all are fetched anew, once."""
     UNCHANGED = "unchanged"
     """The server says that our copy is current (304)."""
     PAUSE = "pause"
@@ -63,6 +65,7 @@ TRANSITIONS: Mapping[State, Mapping[Trigger, State]] = MappingProxyType(
         },
         _S.VERIFYING: {
             _T.VERIFIED: _S.COMPLETED,
+            _T.RESTART: _S.DOWNLOADING,
             _T.CANCEL: _S.CANCELED,
             _T.FAIL: _S.FAILED,
             _T.REQUEUE: _S.QUEUED,

@@ -1,5 +1,6 @@
 """The service manager's side: readiness, watchdog, sockets it opened for us (sd_notify(3), sd_listen_fds(3))."""
 
+import asyncio
 import os
 import socket
 from collections.abc import MutableMapping
@@ -31,6 +32,14 @@ def watchdog_period(environ: MutableMapping[str, str] = os.environ) -> float | N
     except ValueError:
         return None
     return microseconds / 2_000_000 if microseconds > 0 and watched == os.getpid() else None
+
+
+async def feed_watchdog() -> None:
+    """From the loop: if the loop hangs, the service manager hears nothing and restarts us."""
+    period = watchdog_period()
+    while period is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period)
 
 
 def take_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:

@@ -2,21 +2,26 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import nursery as nurseries
 from tests import origin as origins
 from tests import running
+from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.running import Running
 
 COMPONENTS = {
     "nginx": ("/usr/sbin/nginx", "make system-deps"),
     "chromium": ("/usr/bin/chromium", "make system-deps"),
+    "strace": ("strace", "make system-deps"),
+    "mkfs.ext4": ("/usr/sbin/mkfs.ext4", "make system-deps"),
     "curl": ("curl", "make system-deps"),
     "systemd-analyze": ("systemd-analyze", "make system-deps"),
+    "mount": ("mount" if os.geteuid() == 0 else "/nonexistent", "sudo make test"),
     "weights": (str(Path(__file__).parent.parent / ".weights" / "silero_vad"), "make weights"),
 }
 
@@ -56,3 +61,9 @@ async def origin(data: bytes) -> AsyncIterator[Origin]:
 async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
     async with running.daemon(tmp_path / "state") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with nurseries.opened() as opened:
+        yield opened

@@ -8,7 +8,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -23,6 +23,7 @@ class Serve:
     etag: str | None = '"v1"'
     framing: str = "length"  # or "chunked", "close"
     pace: float = 0.0  # seconds between two pieces of 64 KiB
+    ranges: bool = True  # else `Range` is ignored
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Stall:
     """As Serve, but after `count` bytes nothing more comes, until `origin.go_on` is set."""
 
     count: int = 0
+    etag: str | None = '"v1"'
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Reset:
     """As Serve, but after `count` bytes the connection is reset."""
 
     count: int = 0
+    etag: str | None = '"v1"'
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Origin:
         self.requests: list[Seen] = []
         self.go_on = asyncio.Event()
         self.arrived = asyncio.Condition()
+        self.may_go_on: Callable[[int], bool] = lambda _: True
+        """Asked after each piece, with the place where it ends: a reader is given time until the answer is yes."""
         self._script: list[Step] = [Serve()]
         self._open: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -138,17 +143,20 @@ class Origin:
     async def _send_file(
         self, step: Serve | Stall | Reset, headers: Mapping[str, str], writer: asyncio.StreamWriter
     ) -> bool:
-        serve = step if isinstance(step, Serve) else Serve(step.count)
-        start, head = self._head(serve, headers)
+        serve = step if isinstance(step, Serve) else Serve(step.count, etag=step.etag)
+        data = self.data  # one answer is of one version
+        start, end, head = self._head(serve, headers)
         writer.write(head)
-        end = len(self.data) if serve.count is None else min(start + serve.count, len(self.data))
+        end = end if serve.count is None else min(start + serve.count, end)
         for offset in range(start, end, 65_536):
-            piece = self.data[offset : min(offset + 65_536, end)]
+            piece = data[offset : min(offset + 65_536, end)]
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if serve.framing == "chunked" else piece)
             await writer.drain()
             self.sent += len(piece)
             if serve.pace:
                 await asyncio.sleep(serve.pace)
+            while not (self.may_go_on(offset + len(piece)) or writer.is_closing()):
+                await asyncio.sleep(0.001)
         if isinstance(step, Stall):
             await self.go_on.wait()
             return False
@@ -161,26 +169,28 @@ class Origin:
             await writer.drain()
         return serve.framing != "close" and serve.count is None
 
-    def _head(self, serve: Serve, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        start, status = 0, "200 OK"
+    def _head(self, serve: Serve, headers: Mapping[str, str]) -> tuple[int, int, bytes]:
+        """Where the body begins and ends, and the head of the response."""
+        start, end, whole, status = 0, len(self.data), len(self.data), "200 OK"
         match = _RANGE.fullmatch(headers.get("Range", ""))
-        if match and headers.get("If-Range", serve.etag) == serve.etag:
-            start = int(match[1])
         lines = [f"{name}: {value}" for name, value in serve.headers.items()]
         if serve.etag is not None:
             lines.append(f"ETag: {serve.etag}")
-        if match and start >= len(self.data):
-            lines += [f"Content-Range: bytes */{len(self.data)}", "Content-Length: 0"]
-            return start, ("HTTP/1.1 416 X\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
-        if start:
-            status = "206 Partial Content"
-            lines.append(f"Content-Range: bytes {start}-{len(self.data) - 1}/{len(self.data)}")
+        if match and serve.ranges and headers.get("If-Range", serve.etag) == serve.etag:
+            start = int(match[1])
+            if start >= whole:
+                lines += [f"Content-Range: bytes */{whole}", "Content-Length: 0"]
+                return start, start, ("HTTP/1.1 416 X\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+            end = min(int(match[2] or whole) + 1, whole)
+            if start or match[2]:
+                status = "206 Partial Content"
+                lines.append(f"Content-Range: bytes {start}-{end - 1}/{whole}")
         lines += {
-            "length": [f"Content-Length: {len(self.data) - start}"],
+            "length": [f"Content-Length: {end - start}"],
             "chunked": ["Transfer-Encoding: chunked"],
             "close": ["Connection: close"],
         }[serve.framing]
-        return start, (f"HTTP/1.1 {status}\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+        return start, end, (f"HTTP/1.1 {status}\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -80,10 +81,13 @@ class EventStreams:
         ):
             full = errors.TooManyStreams("Too many event streams are open. Close one, or raise max_streams.")
             return _refusal(request, full)
-        subscription = self._bus.subscribe(query.selector, query.start, until_done=job_ids)
-        if query.is_reconnect and subscription.is_over:
-            return Response(status_code=204)
         self._open[address] += 1
+        with contextlib.ExitStack() as unless_opened:
+            unless_opened.callback(self._leave, address, request.scope)
+            subscription = await self._bus.subscribe(query.selector, query.start, until_done=job_ids)
+            if query.is_reconnect and subscription.is_over:
+                return Response(status_code=204)
+            unless_opened.pop_all()
         opening = _opening(subscription, query, request.scope["request_id"])
         return EventStream(subscription, opening, self._welcome, lambda: self._leave(address, request.scope))
 

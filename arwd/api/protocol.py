@@ -156,7 +156,7 @@ class Protocol(HttpToolsProtocol):
         self._deadline = None
         if self.transport.is_closing():
             return
-        if not self._is_in_head or (self._is_stopping and not self._head_bytes):
+        if not self._is_in_head or (self._is_stopping and self.scope is None):
             self.transport.close()  # nobody waits for an answer
             return
         self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."

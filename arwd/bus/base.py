@@ -75,5 +75,5 @@ class Bus(Protocol):
     def tell(self, fact: Fact) -> None:
         """Publish a tick or an answer: nothing is written to disk."""
 
-    def subscribe(self, selector: Selector, start: Start) -> Subscription:
+    async def subscribe(self, selector: Selector, start: Start) -> Subscription:
         """A place in the stream, without gap and without duplicate."""

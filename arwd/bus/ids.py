@@ -1,7 +1,8 @@
 """Event ids: whole numbers that only grow, for ever. Rule: an id is used only after "up to here" is on disk.
 
 So neither `kill -9` nor a power cut can make an id come twice; a restart skips what was reserved and not used.
-A new database begins at the current Unix time in microseconds, above anything a lost one can have used.
+Ids also begin no lower than the current Unix time in microseconds: above anything used before the database, or the
+newest part of it, was lost. A clock that was set back is made up for by what is on disk, and the other way round.
 """
 
 import sqlite3
@@ -26,7 +27,7 @@ class Ids:
         self._database = database
         self._replenished = replenished
         reserved = database.read_now(_read_reserved)
-        self.last = time.time_ns() // 1000 if reserved is None else reserved
+        self.last = max(reserved or 0, time.time_ns() // 1000)
         """The newest id drawn."""
         self._reserved = self.last
         self._is_reserving = False

@@ -1,7 +1,6 @@
-"""The bus of one process: a ring in memory, a journal in SQLite, and a hub that steps every subscriber's writes.
+"""The bus of one process: a ring in memory, a journal in SQLite behind it, and a hub that serves the subscribers.
 
-A subscriber is a cursor, not a queue: what it is sent next is read from the ring when its last write is done, so a
-slow one costs nothing but its own delay. All mutable state: the ring, the subscriptions, the facts waiting for ids.
+All mutable state here: the ring, the newest milestone of each job, and the facts that wait for ids.
 """
 
 import asyncio
@@ -15,9 +14,11 @@ import msgspec
 
 from arwd.bus import journal
 from arwd.bus.base import Selector, Start
+from arwd.bus.hub import Hub
 from arwd.bus.ids import Ids
-from arwd.bus.ring import Batch, Ring
-from arwd.bus.subscription import LocalSubscription
+from arwd.bus.replay import Replay
+from arwd.bus.ring import Ring
+from arwd.bus.subscription import LocalSubscription, Sources
 from arwd.database import After, Change, Database
 from arwd.events import Durability, Event, Fact, publishable
 
@@ -31,8 +32,8 @@ _QUIET = 2.0
 """Seconds that a reader of lists waits for commits at the most: a full disk must not keep it from an answer."""
 _JOBS = 2_000
 """Jobs whose newest milestone is known after a start: more than are kept."""
-_TURN = 128
-"""Subscribers served before the loop gets its turn: it holds 5,000 subscribers' flush to 3 ms at a stretch."""
+_PRUNE_EVERY = 1_000
+"""Milestones after which the journal is brought back to its bounds."""
 
 _Publication = tuple[tuple[Fact, ...], tuple[Change, ...], After | None, asyncio.Future[None]]
 
@@ -67,13 +68,10 @@ class LocalBus:
             floor=floor,
             recent=recent,
         )
+        self._replay = Replay(database)
+        self._journaled = 0
         self._waiting: collections.deque[_Publication] = collections.deque()
-        self._subscriptions: set[LocalSubscription] = set()
-        self._is_flushing = False
-        self._has_news = False
-        self._heartbeat: asyncio.TimerHandle | None = None
-        self.is_closed = False
-        """No stream is opened any more."""
+        self._hub = Hub(self._ring, options.heartbeat)
         self.published = 0
         """Events given an id since the start."""
 
@@ -82,7 +80,7 @@ class LocalBus:
         await self._ids.begin()
         if self._floor is None:
             await self._database.write(journal.begin_after(self._ids.last))
-        self._beat()
+        self._hub.begin()
 
     @property
     def head(self) -> int:
@@ -90,9 +88,14 @@ class LocalBus:
         return self._ring.head
 
     @property
+    def is_closed(self) -> bool:
+        """Is no stream opened any more?"""
+        return self._hub.is_closed
+
+    @property
     def subscribers(self) -> int:
         """How many streams are open."""
-        return len(self._subscriptions)
+        return len(self._hub)
 
     def latest(self, job_id: str) -> Event | None:
         """The newest revealed milestone of a job."""
@@ -130,39 +133,29 @@ class LocalBus:
         if event_id is not None:
             self.published += 1
             self._ring.append(publishable(fact, event_id))
-            self._wake()
+            self._hub.wake()
 
-    def subscribe(
+    async def subscribe(
         self, selector: Selector, start: Start, *, until_done: Iterable[str] | None = None
     ) -> LocalSubscription:
-        """A place in the stream. `until_done`: the stream ends when these jobs are final."""
+        """A place in the stream. `until_done`: the stream ends when these jobs are final. StorageError."""
+        if start.replay:
+            head = self._ring.head
+            first = await self._replay.first_of_last(start.replay, head, selector)
+            start = Start(after=head if first is None else first - 1)
+        journaled = 0
+        if start.after is not None:
+            journaled = await self._replay.count(start.after, self._ring_floor, selector)
         # No await between reading the ring and taking the place: no gap and no duplicate.
-        return LocalSubscription(self, self._ring, selector, start, until_done=until_done)
+        sources = Sources(ring=self._ring, replay=self._replay, latest=self.latest)
+        return LocalSubscription(self._hub, sources, selector, start, journaled=journaled, until_done=until_done)
 
     async def close(self, patience: float) -> None:
         """End every stream: healthy ones with all they are due, after `patience` seconds the rest by force."""
-        self.is_closed = True
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-        for subscription in self._subscriptions:
-            subscription.end()
-        self._wake()
-        deadline = asyncio.get_running_loop().time() + patience
-        while self._subscriptions and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        for subscription in list(self._subscriptions):
-            subscription.abort()
+        await self._hub.close(patience)
 
-    def join(self, subscription: LocalSubscription) -> None:
-        """From now on the hub serves this subscription."""
-        self._subscriptions.add(subscription)
-        if self.is_closed:
-            subscription.end()
-        self._wake()
-
-    def leave(self, subscription: LocalSubscription) -> None:
-        """The subscription is over."""
-        self._subscriptions.discard(subscription)
+    def _ring_floor(self) -> int:
+        return min(self._ring.floor, self._ring.head)
 
     def _drain(self) -> None:
         # The facts draw their ids and enter the database's queue in one step: id order is commit order.
@@ -176,6 +169,10 @@ class LocalBus:
             for event in events:
                 self._ring.reserve(event.id)
             written = self._database.write(*changes, *map(journal.record, events), after=after)
+            self._journaled += len(events)
+            if self._journaled >= _PRUNE_EVERY:
+                self._journaled = 0
+                self._database.write(journal.prune).add_done_callback(asyncio.Future.exception)
             written.add_done_callback(functools.partial(self._committed, events, outcome))
 
     def _committed(self, events: list[Event], outcome: asyncio.Future[None], written: asyncio.Future[None]) -> None:
@@ -188,7 +185,7 @@ class LocalBus:
             self.published += 1
             if event.job_id is not None:
                 self._latest[event.job_id] = event
-        self._wake()
+        self._hub.wake()
         if failure is not None:
             log.error("A state change could not be recorded: %s", failure, extra={"event": "commit_failed"})
         if outcome.done():
@@ -198,46 +195,3 @@ class LocalBus:
         else:
             outcome.set_exception(failure)
             outcome.exception()  # told above; whoever awaits the future gets it as well
-
-    def _wake(self) -> None:
-        self._has_news = True
-        if not self._is_flushing:
-            self._is_flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._has_news = False
-        # A snapshot: a write may end a subscription while we walk.
-        self._serve(list(self._subscriptions), 0, {}, self._ring.head)
-
-    def _serve(
-        self,
-        subscriptions: list[LocalSubscription],
-        first: int,
-        batches: dict[tuple[int, Selector], Batch],
-        head: int,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        if self._ring.head != head:
-            # What was read for others ends before the newest events.
-            batches, head = {}, self._ring.head
-        for subscription in subscriptions[first : first + _TURN]:
-            try:
-                self._has_news |= subscription.advance(batches, loop.time())
-            except Exception:
-                # One reader's misfortune must not silence the others.
-                log.exception("A stream broke", extra={"event": "stream_broke"})
-                subscription.abort()
-        if first + _TURN < len(subscriptions):
-            loop.call_soon(self._serve, subscriptions, first + _TURN, batches, head)
-        elif self._has_news:
-            loop.call_soon(self._flush)
-        else:
-            self._is_flushing = False
-
-    def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        for subscription in list(self._subscriptions):
-            subscription.show_life(loop.time(), self._options.heartbeat)
-        # A beat may be late by one round: the rounds are short against the silence allowed.
-        self._heartbeat = loop.call_later(self._options.heartbeat / 15, self._beat)

@@ -88,24 +88,11 @@ class Ring:
             cursor = event.id
         return Batch(frames=b"".join(frames), cursor=self.head if end is None else end)
 
-    def finals(self, cursor: int, upper: int) -> Iterator[Event]:
-        """The last events of jobs between two positions."""
-        return (event for event in self._visible(cursor, upper) if event.is_final)
-
     def select(self, cursor: int, selector: Selector, *, end: int | None = None) -> list[Event]:
         """The visible events after `cursor` that the selector wants; of a crowd, without overtaken ticks."""
         upper = self.head if end is None else end
         events = [event for event in self._visible(cursor, upper) if selector.wants(event)]
         return events if len(events) <= self._crowd else conflate(events)
-
-    def last_milestones(self, count: int, selector: Selector) -> list[Event]:
-        """The last `count` visible milestones that the selector wants, oldest first."""
-        found = [
-            event
-            for event in self._visible(0, self.head)
-            if event.durability is Durability.MILESTONE and selector.wants(event)
-        ]
-        return found[-count:] if count else []
 
     def _visible(self, cursor: int, upper: int) -> Iterator[Event]:
         for place in range(self._place(cursor), self._place(upper)):

@@ -13,13 +13,15 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   ├── Stalled  Reset  Truncated
 │   └── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
 ├── Sha256Mismatch            the bytes arrived and are wrong: the part is discarded
-├── StorageError ── ReadOnly  PartChanged  the disk refused
+├── StorageError              the disk refused
+│   └── ReadOnly  PartChanged ── NotSynced
 └── StartError                the daemon cannot start; `exit_status` says why (sysexits.h)
     └── SettingsError  StateDirectoryInUse
 """
 
 from arwd.errors.base import (
     ArwdError,
+    NotSynced,
     PartChanged,
     ReadOnly,
     SettingsError,
@@ -91,6 +93,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingField",
     "NotFound",
+    "NotSynced",
     "OriginDenied",
     "OriginNotFound",
     "OriginUnauthorized",

@@ -25,6 +25,10 @@ class PartChanged(StorageError):
     """A part is not as we left it: somebody else removed or cut it. The transfer begins anew."""
 
 
+class NotSynced(PartChanged):
+    """The disk refused to make bytes durable: those after the last good sync may be lost, and have to come again."""
+
+
 class ReadOnly(StorageError):
     """The file system is mounted read-only."""
 

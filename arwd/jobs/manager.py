@@ -11,7 +11,7 @@ import msgspec
 
 from arwd import errors, events
 from arwd.database import Change
-from arwd.jobs import admission, facts, ledger, left_over
+from arwd.jobs import admission, boot, facts, ledger, left_over
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
@@ -22,6 +22,9 @@ from arwd.states import State, Trigger, advance
 from arwd.store import library
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 2.0
+"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
 
 
 class Manager:
@@ -34,21 +37,9 @@ class Manager:
         self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    def boot(self, jobs: list[Job]) -> None:
-        """Take up what an earlier life left: unfinished jobs go on unasked, a pause stays."""
-        left_over.unlist_missing(self._rooms)
-        left_over.drop_stray_secrets(self._rooms, jobs)
-        for job in jobs:
-            if job.is_final:
-                self.roster.keep(job)
-                self.roster.make_newest(job)
-                continue
-            job, url = left_over.revived(job, self._rooms)
-            worker = self._employ(job, url)
-            if job.name is not None:
-                self._rooms.names.hold(job.name, job.id)
-            if job.state is State.QUEUED:
-                self.scheduler.offer(worker)
+    async def boot(self, jobs: list[Job]) -> None:
+        """Take up what an earlier life left."""
+        await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.
@@ -208,13 +199,20 @@ class Manager:
         return admission.Outcome(kind="have", job=job)
 
     async def _settled_files(self, model_id: str) -> None:
-        """Return when no job of this id that is over has anything left to do with its files."""
-        while (worker := self.roster.settling(model_id)) is not None:
-            await worker.finished.wait()
+        """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while (worker := self.roster.settling(model_id)) is not None:
+                    await worker.finished.wait()
+        except TimeoutError as error:
+            raise errors.StorageError(
+                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
+                "arwd tries again by itself."
+            ) from error
 
     async def _cancel(self, worker: Worker) -> None:
         if await worker.stop(Trigger.CANCEL) is State.FAILED:
-            await self._settled_files(worker.job.id)
+            await worker.finished.wait()
             await self._discard_left_over(worker.job.id)
 
     async def _discard_left_over(self, model_id: str) -> bool:

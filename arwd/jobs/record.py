@@ -90,11 +90,17 @@ class Record:
         fields = {"name": self._part_name(), "total": size, "attempt": 0, "code": None, "error": None}
         self.note("resumed", offset=offset, fields=fields)
 
-    async def restarted(self, code: str, discarded: int) -> None:
-        """Bytes held had to be given up."""
+    async def restarted(self, code: str, discarded: int, kept: int) -> None:
+        """Bytes held had to be given up; so many are kept."""
+        self.progress.end()
+        self.progress.downloaded = kept
+        self.note("restarted", code=code, discarded=discarded)
+
+    def begin_again(self, code: str, discarded: int) -> None:
+        """Every byte was here, and they are wrong: all have to come again."""
         self.progress.end()
         self.progress.downloaded = 0
-        self.note("restarted", code=code, discarded=discarded)
+        self.move(Trigger.RESTART, "restarted", code=code, discarded=discarded)
 
     async def retrying(self, error: errors.TransferError, attempt: int, delay: float) -> None:
         """A transient fault: the next attempt follows after `delay` seconds."""

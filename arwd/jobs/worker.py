@@ -17,6 +17,7 @@ from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
+from arwd.store.control import Checked
 from arwd.store.library import record as record_model
 from arwd.store.parts import Part
 
@@ -49,7 +50,8 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._tail: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._part = self._make_part(job, job.name)
+        finished = rooms.library.get(job.id)
+        self._part = Part(rooms.layout, rooms.names, job, own_name=None if finished is None else finished.name)
         self._record = Record(job, rooms.bus, lambda: self._part.name)
 
     @property
@@ -65,7 +67,7 @@ class Worker:
     def start(self) -> None:
         """A slot is ours."""
         job = self.job
-        fields = {"started_at": job.started_at or events.now()}
+        fields = {"started_at": job.started_at or events.now(), "attempt": 0}
         self._record.move(Trigger.START, "started", url=job.url, total=job.total, fields=fields)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"job {job.job_id}")
 
@@ -97,44 +99,72 @@ class Worker:
 
     async def sync(self) -> None:
         """Make the bytes of an unfinished job durable. StorageError."""
-        await self._part.sync()
+        await self._part.sync(is_paused=self.job.state is State.PAUSED)
 
     async def _run(self) -> None:
         try:
-            await self._part.take_up()
-            await self._rooms.engine.fetch(self.url, self._part, self._record, has_digest=self.job.sha256 is not None)
-            self.progress.finish()
-            await self._verify()
+            lost = await self._part.take_up()
+            if lost:
+                await self._record.restarted("part_invalid", lost, 0)
+            checked = self._part.checked
+            self._tail = asyncio.get_running_loop().create_task(
+                self._place(await self._obtain() if checked is None else self._found(checked))
+            )
+            await asyncio.shield(self._tail)
         except errors.ArwdError as error:
             await self._fail(error)
         except Exception as error:
             log.exception("Job %s broke", self.job.job_id, extra={"event": "job_broke", "job": self.job.job_id})
             await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
 
-    async def _verify(self) -> None:
+    async def _obtain(self) -> str:
+        """Fetch and check; where bytes of an earlier answer may be to blame, once more from zero. The digest."""
+        may_repeat = True
+        while True:
+            await self._rooms.engine.fetch(self.url, self._part, self._record, has_digest=self.job.sha256 is not None)
+            self.progress.finish()
+            try:
+                return await self._check()
+            except (errors.Sha256Mismatch, errors.PartChanged) as error:
+                if not self._part.is_pieced or not may_repeat:
+                    raise
+                may_repeat = False
+                code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
+                self._record.begin_again(code, await self._part.clear())
+
+    async def _check(self) -> str:
         self._record.move(Trigger.FETCHED, "verifying", fields={"total": self.progress.total})
         actual = await self._part.digest()
         await self._part.close()
         expected = self.job.sha256
         if expected is not None and actual != expected:
             raise errors.Sha256Mismatch(expected=expected, actual=actual)
-        self._tail = asyncio.get_running_loop().create_task(self._place(actual))
-        await asyncio.shield(self._tail)
+        return actual
+
+    def _found(self, checked: Checked) -> str:
+        """An earlier life checked the part, and was cut off before it could say so. The digest."""
+        self.progress.begin(checked.bytes, checked.bytes)
+        self.progress.finish()
+        self._record.move(Trigger.FETCHED, "verifying", fields={"total": checked.bytes})
+        return checked.sha256
 
     async def _place(self, actual: str) -> None:
-        name, job, library = self._part.name, self.job, self._rooms.library
+        if self._part.checked is None:
+            await self._part.vouch(actual)
+        name, checked, job, library = self._part.name, self._part.checked, self.job, self._rooms.library
         assert name is not None
+        assert checked is not None
         replaced = library.get(job.id)
-        status = await library.place(name, replaces=replaced is not None and replaced.name == name)
+        await library.place(name, checked, replaces=replaced is not None and replaced.name == name)
         model = Model(
             id=job.id,
             provider=job.provider,
             name=name,
             sha256=actual,
-            bytes=status.st_size,
+            bytes=checked.bytes,
             trust="none" if job.sha256 is None else "caller",
             url=job.url,
-            mtime_ns=status.st_mtime_ns,
+            mtime_ns=checked.mtime_ns,
             job_id=job.job_id,
             validator=self._part.validator,
         )
@@ -150,6 +180,7 @@ class Worker:
         await self._part.close()
         if isinstance(error, errors.Sha256Mismatch) or not self._part.held:
             await self._discard()
+        await self._sync_part()
         sentence = str(error)
         job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
@@ -172,6 +203,12 @@ class Worker:
         except errors.StorageError as error:
             log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
 
+    async def _sync_part(self) -> None:
+        try:
+            await self.sync()
+        except errors.StorageError as error:
+            log.warning("A part could not be made durable: %s", error, extra={"event": "sync_failed"})
+
     async def _interrupt(self) -> None:
         if self._task is None:
             return
@@ -193,6 +230,7 @@ class Worker:
             await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
         elif intent is Trigger.PAUSE:
             await self._record.move(intent, "paused", fields={"name": name, "paused_by": "user"})
+            await self._sync_part()
         else:
             await self._record.move(intent, "queued", fields={"name": name})
 
@@ -204,16 +242,3 @@ class Worker:
         self._freed(self)
         self._settled(self.job)
         self.finished.set()
-
-    def _make_part(self, job: Job, name: str | None) -> Part:
-        finished = self._rooms.library.get(job.id)
-        return Part(
-            self._rooms.layout,
-            self._rooms.names,
-            model_id=job.id,
-            url=job.url,
-            name=name,
-            filename=job.filename,
-            own_name=None if finished is None else finished.name,
-            sha256=job.sha256,
-        )

@@ -5,6 +5,7 @@ was written vouches for nothing.
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from arwd import fs
+from arwd.model import Job
 from arwd.store.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,30 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     seal: str = ""
 
 
+def blank(job: Job) -> ControlFile:
+    """The control file of a part of which nothing is known yet."""
+    return ControlFile(
+        id=job.id,
+        job_id=job.job_id,
+        url=job.url,
+        boot_id=boot_id(),
+        provider=job.provider,
+        filename=job.filename,
+        sha256=job.sha256,
+    )
+
+
+def checked(status: os.stat_result, sha256: str, *, length_known: bool) -> Checked:
+    """The file with this status was found whole, with this digest."""
+    return Checked(
+        sha256=sha256,
+        bytes=status.st_size,
+        inode=status.st_ino,
+        mtime_ns=status.st_mtime_ns,
+        length_known=length_known,
+    )
+
+
 def write(path: Path, control: ControlFile) -> None:
     """Replace the control file, durably. Blocks; OSError."""
     bare = msgspec.json.encode(replace(control, seal=""))
@@ -73,7 +99,7 @@ def read(path: Path) -> ControlFile | None:
         control = msgspec.json.decode(path.read_bytes(), type=ControlFile)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("%s cannot be read: %s", path.name, error, extra={"event": "control_file_damaged"})
         return None
     bare = msgspec.json.encode(replace(control, seal=""))
@@ -81,6 +107,18 @@ def read(path: Path) -> ControlFile | None:
         log.warning("%s is not as it was written", path.name, extra={"event": "control_file_damaged"})
         return None
     return control
+
+
+def discard(layout: Layout, name: str, model_id: str) -> None:
+    """Delete a part and its control file, unless another model's control file says otherwise. Blocks; OSError."""
+    path = layout.control_file(name)
+    known = read(path)
+    if known is None and not os.path.lexists(path):
+        return
+    if known is None or known.id == model_id:
+        # The part first: bytes without a control file would be nobody's.
+        layout.part(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def survey(layout: Layout) -> dict[str, ControlFile]:

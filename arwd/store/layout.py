@@ -1,6 +1,8 @@
 """Every path below the state directory, and the lock that makes it ours.
 
 arwd.db  lock  models.json
+arwd.db.corrupt-<time>    a damaged database, set aside; arwd never reads it again, nor deletes it
+ballast                   4 MiB that the database gets when the disk is full
 models/<name>             complete and checked
 models/<name>.part        growing
 models/<name>.part.json   its control file
@@ -35,6 +37,7 @@ class Layout:
         self.secrets = state_dir / "secrets"
         self.database = state_dir / "arwd.db"
         self.list = state_dir / "models.json"
+        self.ballast = state_dir / "ballast"
         self._lock_file = state_dir / "lock"
         self._lock: int | None = None
 

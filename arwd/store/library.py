@@ -14,6 +14,8 @@ import msgspec
 from arwd import fs
 from arwd.database import Change
 from arwd.model import Model
+from arwd.store import found
+from arwd.store.control import Checked
 from arwd.store.layout import Layout
 
 _decoder = msgspec.msgpack.Decoder(Model)
@@ -53,14 +55,15 @@ class Library:
             return False
         return (status.st_size, status.st_mtime_ns) == (model.bytes, model.mtime_ns)
 
-    async def place(self, name: str, *, replaces: bool) -> os.stat_result:
-        """Give the verified part its final name, durably, in one rename: the commit point. StorageError.
+    async def place(self, name: str, checked: Checked, *, replaces: bool) -> None:
+        """Give the checked part its final name, durably, in one rename: the commit point. StorageError.
 
-        `replaces`: this very id holds the name; otherwise an existing file is never replaced.
+        `replaces`: this very id holds the name; otherwise an existing file is never replaced. A file that has its
+        final name already, because an earlier life was cut off right here, keeps it.
         """
         with fs.translate_errors(f"cannot put {name} in place"):
-            return await fs.in_thread(
-                functools.partial(_place, replaces=replaces), self._layout.part(name), self._layout.final(name)
+            await fs.in_thread(
+                functools.partial(_place, replaces=replaces), self._layout.part(name), self._layout.final(name), checked
             )
 
     def tidying(self, *superseded: Path) -> Callable[[], None]:
@@ -115,11 +118,10 @@ def load(cursor: sqlite3.Cursor) -> list[Model]:
     return [_decoder.decode(row) for (row,) in cursor.execute("SELECT record FROM models ORDER BY id")]
 
 
-def _place(part: Path, final: Path, *, replaces: bool) -> os.stat_result:
-    fs.fsync_file(part)
-    if replaces:
-        os.replace(part, final)
-    else:
-        fs.rename_without_replacing(part, final)
+def _place(part: Path, final: Path, checked: Checked, *, replaces: bool) -> None:
+    if not found.is_file(final, checked):
+        if replaces:
+            os.replace(part, final)
+        else:
+            fs.rename_without_replacing(part, final)
     fs.fsync_directory(final.parent)
-    return final.stat(follow_symlinks=False)

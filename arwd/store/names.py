@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from arwd import fs
+from arwd.model import Job
 
 _SEPARATORS = re.compile(r"[/\\]")
 
@@ -50,6 +51,52 @@ class Names:
     def _taken(self, model_id: str) -> set[str]:
         on_disk = {_fold(_stripped(entry)) for entry in os.listdir(self._directory)}
         return on_disk | {name for name, owner in self._reserved.items() if owner != model_id}
+
+
+class Claim:
+    """One job's claim on a name: settled with the first answer of a server, or by an earlier transfer."""
+
+    def __init__(self, names: Names, job: Job, own_name: str | None = None) -> None:
+        """`own_name` is that of the finished file which this id holds already."""
+        self._names = names
+        self._job = job
+        self._own_name = own_name
+        self.name = job.name
+
+    @property
+    def settled(self) -> str:
+        """The name; only once there is one."""
+        assert self.name is not None
+        return self.name
+
+    @property
+    def is_own(self) -> bool:
+        """Is it the name of the finished file which this id holds already?"""
+        return self.name == self._own_name
+
+    def hold(self) -> bool:
+        """Take the name that was settled before, or the one to be expected. False if another model has it."""
+        name = self.name or self._preferred(None)
+        self.name = name if self._names.hold(name, self._job.id) else None
+        return self.name is not None
+
+    def settle(self, suggested: str | None) -> None:
+        """Decide on a free name, unless that was done. `suggested` is the server's."""
+        if self.name is None:
+            self.name = self._names.settle(self._preferred(suggested), self._job.id, own=self._own_name)
+
+    def release(self) -> None:
+        """The name is no longer reserved."""
+        if self.name is not None:
+            self._names.release(self.name, self._job.id)
+
+    def give_up(self) -> None:
+        """It is not ours."""
+        self.release()
+        self.name = None
+
+    def _preferred(self, suggested: str | None) -> str:
+        return preferred(filename=self._job.filename, suggested=suggested, url=self._job.url)
 
 
 def _stripped(entry: str) -> str:

@@ -3,65 +3,50 @@
 Rule: the control file is durable before the first byte of the body, so bytes without a known origin never exist.
 """
 
+import asyncio
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from arwd import fs
-from arwd.errors import PartChanged
-from arwd.store import names
+from arwd.errors import NotSynced, PartChanged
+from arwd.model import Job
+from arwd.store import checkpoint, control, found
+from arwd.store.control import Checked, ControlFile
+from arwd.store.found import Found
 from arwd.store.layout import Layout
-from arwd.store.names import Names
+from arwd.store.names import Claim, Names
 from arwd.store.writer import PartWriter
-
-
-class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of a part. `layout: prefix` means: its bytes are contiguous from the start of the file."""
-
-    id: str
-    url: str
-    """Redacted: without query."""
-    boot_id: str
-    layout: Literal["prefix"] = "prefix"
-    synced: int = 0
-    """Bytes known to be on disk: what is trusted after another boot."""
-    size: int | None = None
-    validator: str | None = None
-    sha256: str | None = None
 
 
 class Part:
     """One part, from the settling of its name until it is placed or discarded. Satisfies the transfer's sink."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        reserved: Names,
-        *,
-        model_id: str,
-        url: str,
-        name: str | None = None,
-        filename: str | None = None,
-        own_name: str | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        """`name` is settled already (the part may exist); `own_name` is the finished file that this one replaces."""
+    def __init__(self, layout: Layout, reserved: Names, job: Job, *, own_name: str | None = None) -> None:
+        """`own_name` is the finished file of this model, which the part is to replace."""
         self._layout = layout
-        self._names = reserved
-        self._model_id = model_id
-        self._url = url
-        self._filename = filename
-        self._own_name = own_name
-        self._sha256 = sha256
+        self._claim = Claim(reserved, job, own_name)
+        self._blank = control.blank(job)
+        self._known = self._blank
+        """What the control file says, or will say with the next save."""
+        self._saving = asyncio.Lock()
         self._writer: PartWriter | None = None
+        self._rhythm: asyncio.Task[None] | None = None
         self._held = 0
-        self._synced = 0
-        self.name = name
-        self.validator: str | None = None
-        self.size: int | None = None
+        self._is_unsure = False
+        """A sync failed: what came after the last good one may never reach the disk."""
         self.length_known = True
+        self.unproven = 0
+        """Bytes that another program left under our name: not ours until they are proved to be this file's."""
+        self.is_pieced = False
+        """Do its bytes come from more than one response?"""
+
+    @property
+    def name(self) -> str | None:
+        """The settled name below `models/`."""
+        return self._claim.name
 
     @property
     def held(self) -> int:
@@ -69,30 +54,53 @@ class Part:
         return self._held if self._writer is None else self._writer.accepted
 
     @property
-    def control_file(self) -> Path:
-        """Where it is said what the part is; only once the name is settled."""
-        assert self.name is not None
-        return self._layout.control_file(self.name)
-
-    @property
     def full(self) -> bool:
-        """Is the disk behind?"""
+        """Is the disk behind, or has it refused?"""
         return self._writer is not None and self._writer.full
 
-    async def take_up(self) -> None:
-        """Look for what an earlier transfer left under this name. What is not ours is left alone."""
-        if self.name is None:
-            return
-        control = None
-        if self._names.hold(self.name, self._model_id):
-            control, self._held = await fs.in_thread(_look, self._layout, self.name, self._model_id)
-        if control is None:
-            self.release()
-            self.name, self._held, self.validator, self.size = None, 0, None, None
-            return
-        self.size, self._synced = control.size, min(control.synced, self._held)
-        # Another address may serve the same file; its validator says nothing of the one we kept.
-        self.validator = control.validator if control.url == self._url else None
+    @property
+    def validator(self) -> str | None:
+        """The strong validator of the bytes held."""
+        return self._known.validator
+
+    @property
+    def size(self) -> int | None:
+        """The size of the whole file, if a server said it."""
+        return self._known.size
+
+    @property
+    def checked(self) -> Checked | None:
+        """What was found when it was checked; then only its final name is missing."""
+        return self._known.checked
+
+    @property
+    def control_file(self) -> Path:
+        """Where it is said what the part is; only once the name is settled."""
+        return self._layout.control_file(self._claim.settled)
+
+    @property
+    def _path(self) -> Path:
+        return self._layout.part(self._claim.settled)
+
+    async def take_up(self) -> int:
+        """Look for what an earlier transfer left; what is not ours is left alone.
+
+        Returns how many bytes were ours and are given up, as nothing vouches for them.
+        """
+        is_ours = self.name is not None
+        if not self._claim.hold():
+            return 0
+        there = await fs.in_thread(found.look, self._layout, self._claim.settled, self._blank.id)
+        if is_ours and there.is_in_the_way and not self._claim.is_own:
+            await self.discard()
+        elif is_ours and there.control is not None:
+            self._take_over(there.control, there)
+        elif there.bare:
+            self.unproven = there.bare
+        elif not is_ours or not there.lost:
+            self._claim.give_up()
+            return 0
+        return there.lost
 
     async def begin(
         self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None
@@ -100,23 +108,17 @@ class Part:
         """Make ready to take bytes from `start` on; what is held beyond is dropped. StorageError."""
         if self._writer is not None and self._writer.accepted != start:
             await self.close()
-        if self.name is None:
-            wanted = names.preferred(filename=self._filename, suggested=suggested, url=self._url)
-            self.name = self._names.settle(wanted, self._model_id, own=self._own_name)
+        self._claim.settle(suggested)
         is_news = (size, validator) != (self.size, self.validator) or self._writer is None
-        self.size, self.validator, self.length_known = size, validator, length_known
-        path = self._layout.part(self.name)
+        self.length_known, self.is_pieced = length_known, start > 0
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
             if self._held > start and self._writer is None:
                 # Before the control file says of which version the bytes are: never old bytes beside a new validator.
-                await fs.in_thread(_cut, path, start)
-                self._held = start
+                await self._cut(start)
             if is_news:
-                self._synced = min(start, self._synced)
-                await fs.in_thread(self._save)
+                await self._save(size=size, validator=validator)
             if self._writer is None:
-                descriptor = await fs.in_thread(_open, path, start, undo=os.close)
-                self._writer = PartWriter(descriptor, start)
+                await self._open(start)
 
     def put(self, chunk: bytes) -> None:
         """Take the next bytes; only after `begin`."""
@@ -124,7 +126,7 @@ class Part:
         self._writer.put(chunk)
 
     async def room(self) -> None:
-        """Return when no longer full."""
+        """Return when no longer full; StorageError if the disk refused."""
         assert self._writer is not None
         await self._writer.room()
 
@@ -136,112 +138,113 @@ class Part:
     async def digest(self) -> str:
         """SHA-256 of what is on disk; the transfer must have ended."""
         if self._writer is None:
-            assert self.name is not None
             with fs.translate_errors(f"cannot read {self.name}.part"):
-                descriptor = await fs.in_thread(_open, self._layout.part(self.name), self._held, undo=os.close)
-            self._writer = PartWriter(descriptor, self._held)
+                await self._open(self._held)
+        assert self._writer is not None
         return await self._writer.digest()
+
+    async def vouch(self, sha256: str) -> None:
+        """Say durably that the closed part is whole and has this digest: from here only its final name is missing."""
+        status = await self._make_durable(self._held)
+        if status.st_size != self._held:
+            raise PartChanged(f"{self.name}.part is not as long as it was written")
+        await self._save(checked=control.checked(status, sha256, length_known=self.length_known))
+
+    async def sync(self, *, is_paused: bool = False) -> None:
+        """Make a closed part durable and let its control file say so. StorageError."""
+        if self._is_unsure:
+            await self.fall_back()
+        if self.name is not None and self._held:
+            await self._make_durable(self._held, is_paused=is_paused)
 
     async def close(self) -> None:
         """Write what was taken and let go of the file; `sync` makes it durable."""
+        if self._rhythm is not None:
+            self._rhythm.cancel()
+            await asyncio.wait([self._rhythm])
+            self._rhythm = None
         if self._writer is not None:
             await self._writer.close()
             self._held = self._writer.written
+            self._known = replace(self._known, prefix=self._writer.prefix)
             self._writer = None
 
-    async def sync(self) -> None:
-        """Make a closed part durable and let its control file say so."""
-        if self.name is not None and self._held:
-            with fs.translate_errors(f"cannot sync {self.name}.part"):
-                await fs.in_thread(fs.fsync_file, self._layout.part(self.name))
-                self._synced = self._held
-                await fs.in_thread(self._save)
-
-    async def clear(self) -> None:
-        """Drop every byte, keep the name. StorageError."""
+    async def clear(self) -> int:
+        """Drop every byte, keep the name. Returns how many they were; StorageError."""
         await self.close()
-        self._held, self._synced, self.validator, self.size = 0, 0, None, None
-        if self.name is not None:
+        dropped, self._held, self._known = self._held, 0, self._blank
+        self._is_unsure = self.is_pieced = False
+        if self.name is not None and not self.unproven:
             with fs.translate_errors(f"cannot remove {self.name}.part"):
-                await fs.in_thread(discard, self._layout, self.name, self._model_id)
+                await fs.in_thread(control.discard, self._layout, self.name, self._blank.id)
+        return dropped
+
+    async def fall_back(self) -> int:
+        """Keep what is known to be on disk, drop the rest. Returns how many bytes were dropped; StorageError."""
+        await self.close()
+        dropped = max(self._held - self._known.synced, 0)
+        with fs.translate_errors(f"cannot cut {self.name}.part"):
+            await self._cut(self._held - dropped)
+        self._is_unsure = False
+        return dropped
 
     async def discard(self) -> None:
         """Drop every byte and the name. StorageError."""
         await self.clear()
-        self.release()
-        self.name = None
+        self.disown()
+
+    async def read(self, offset: int, count: int) -> bytes:
+        """Bytes of the part as it lies there, for the proof that it is this file's. StorageError."""
+        with fs.translate_errors(f"cannot read {self.name}.part"):
+            return await fs.in_thread(fs.read_piece, self._path, offset, count)
+
+    async def own(self, *, size: int, validator: str | None) -> None:
+        """The bytes that another program left are proved: from now on they are ours. StorageError."""
+        await self._save(size=size, validator=validator)
+        self._held, self.unproven, self.is_pieced = self.unproven, 0, True
+
+    def disown(self) -> None:
+        """The name is not ours: what lies there is left alone."""
+        self._claim.give_up()
+        self.unproven = 0
 
     def release(self) -> None:
         """The name is no longer reserved: what lies on disk speaks for itself."""
-        if self.name is not None:
-            self._names.release(self.name, self._model_id)
+        self._claim.release()
 
-    def _save(self) -> None:
-        assert self.name is not None
-        control = ControlFile(
-            id=self._model_id,
-            url=self._url,
-            boot_id=_boot_id(),
-            synced=self._synced,
-            size=self.size,
-            validator=self.validator,
-            sha256=self._sha256,
-        )
-        fs.write_atomic(self._layout.control_file(self.name), msgspec.json.encode(control))
+    def _take_over(self, said: ControlFile, there: Found) -> None:
+        # Another address may serve the same file; its validator says nothing of the one we kept.
+        validator = said.validator if said.url == self._blank.url else None
+        checked, synced = said.checked if there.is_checked else None, min(said.synced, there.held)
+        said = replace(self._blank, size=said.size, validator=validator, synced=synced, prefix=said.prefix)
+        self._known = replace(said, checked=checked)
+        self._held, self.is_pieced = there.held, there.held > 0
+        self.length_known = checked is None or checked.length_known
 
+    async def _open(self, start: int) -> None:
+        descriptor = await fs.in_thread(fs.open_at_length, self._path, start, undo=os.close)
+        self._writer = PartWriter(descriptor, start, self._known.prefix)
+        self._rhythm = asyncio.get_running_loop().create_task(checkpoint.keep(self._writer, self._make_durable))
 
-def discard(layout: Layout, name: str, model_id: str) -> None:
-    """Delete a part and its control file, if they are this model's. Blocks; OSError."""
-    if _control(layout, name, model_id) is not None:
-        # The part first: bytes without a control file would be nobody's.
-        layout.part(name).unlink(missing_ok=True)
-        layout.control_file(name).unlink(missing_ok=True)
+    async def _cut(self, length: int) -> None:
+        await fs.in_thread(fs.cut, self._path, length)
+        self._held = length
+        self._known = replace(self._known, synced=min(self._known.synced, length), checked=None)
 
+    async def _make_durable(self, length: int, **news: Any) -> os.stat_result:
+        """Bring the first `length` bytes to the disk and say so."""
+        prefix = self._known.prefix if self._writer is None else self._writer.prefix
+        try:
+            status = await fs.in_thread(fs.fsync_file, self._path)
+        except OSError as error:
+            # Never sync again and believe it: the kernel drops what it could not write, and says so only once.
+            self._is_unsure = True
+            raise NotSynced(f"cannot sync {self.name}.part: {error.strerror}") from error
+        await self._save(synced=length, prefix=prefix, **news)
+        return status
 
-def _control(layout: Layout, name: str, model_id: str) -> ControlFile | None:
-    try:
-        control = msgspec.json.decode(layout.control_file(name).read_bytes(), type=ControlFile)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return control if control.id == model_id else None
-
-
-def _look(layout: Layout, name: str, model_id: str) -> tuple[ControlFile | None, int]:
-    """The control file, if it is this model's, and how many bytes of the part may be trusted."""
-    control = _control(layout, name, model_id)
-    if control is None:
-        return None, 0
-    try:
-        there = layout.part(name).stat(follow_symlinks=False).st_size
-    except OSError:
-        there = 0
-    # After another boot the size may be ahead of the bytes: a power cut leaves a tail of zeros.
-    is_same_boot = control.boot_id == _boot_id() != ""
-    trusted = there if is_same_boot else min(there, control.synced)
-    return control, 0 if control.size is not None and trusted > control.size else trusted
-
-
-def _cut(path: Path, length: int) -> None:
-    os.close(_open(path, length))
-
-
-def _open(path: Path, length: int) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    try:
-        there = os.fstat(descriptor).st_size
-        if there >= length:
-            os.ftruncate(descriptor, length)
-    except OSError:
-        os.close(descriptor)
-        raise
-    if there < length:
-        os.close(descriptor)
-        raise PartChanged(f"{path.name} is shorter than it was left")
-    return descriptor
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""  # unreadable in some sandboxes: then every start counts as a new boot
+    async def _save(self, **news: Any) -> None:
+        async with self._saving:  # one after another: two writers of one file would mix
+            self._known = replace(self._known, boot_id=control.boot_id(), **news)
+            with fs.translate_errors(f"cannot write {self.control_file.name}"):
+                await fs.in_thread(control.write, self.control_file, self._known)

@@ -12,16 +12,18 @@ import queue
 import threading
 from typing import Final
 
-from arwd import fs
-from arwd.errors import StorageError
+from arwd.errors import ArwdError, PartChanged, StorageError
+from arwd.store.control import Prefix
 
 SLAB: Final = 256 * 1024
 """Bytes of one write. One call of more than 1 MiB halves the speed on virtual disks."""
-POOL: Final = 16
-"""Slabs that may wait for the disk; then the socket is paused."""
+POOL: Final = 3
+"""Slabs that may wait for the disk; then the socket is paused. With the one being gathered: a crash costs 1 MiB."""
 _HASHING: Final = 8
 """Slabs that may wait for the digest thread in memory; further ones it reads back."""
 _READ_BACK: Final = 1024 * 1024
+_NEAR: Final = 16 * 1024 * 1024
+"""Bytes that are hashed in about ten milliseconds."""
 
 _Slab = tuple[int, list[bytes] | None, int]
 """Offset, chunks (None: read them back), end."""
@@ -30,8 +32,11 @@ _Slab = tuple[int, list[bytes] | None, int]
 class PartWriter:
     """Appends to one open part. `put` never blocks; ask `full` and wait for `room`."""
 
-    def __init__(self, descriptor: int, offset: int) -> None:
-        """Takes over the descriptor, which is positioned nowhere; `offset` bytes of it are held already."""
+    def __init__(self, descriptor: int, offset: int, prefix: Prefix | None = None) -> None:
+        """Takes over the descriptor, which is positioned nowhere; `offset` bytes of it are held already.
+
+        `prefix` is what they were when last seen: PartChanged as soon as they prove to be something else.
+        """
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
         self.accepted = offset
@@ -40,10 +45,14 @@ class PartWriter:
         self._gathered = 0
         self._hashed = 0
         self._sha256 = hashlib.sha256()
+        self._expected = prefix if prefix is not None and prefix.bytes <= offset else None
+        self._mark = (0, self._sha256)
         self._failure: Exception | None = None
-        self._is_ending = False
+        self._ending: asyncio.Task[None] | None = None
         self._is_abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
+        self._goal = 0
+        self._reached = asyncio.Event()
         self._to_disk: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
         self._to_digest: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
         self._threads = [
@@ -57,8 +66,16 @@ class PartWriter:
 
     @property
     def full(self) -> bool:
-        """Is the disk behind by POOL slabs?"""
-        return self.accepted - self.written >= POOL * SLAB
+        """Is the disk behind by POOL slabs, or has it refused?"""
+        return self._failure is not None or self.accepted - self.written >= POOL * SLAB
+
+    @property
+    def prefix(self) -> Prefix | None:
+        """The digest of the bytes so far, as far as the digest thread has come."""
+        length, sha256 = self._mark
+        if self._expected is not None and self._expected.bytes >= length:
+            return self._expected
+        return Prefix(bytes=length, sha256=sha256.hexdigest()) if length else None
 
     def put(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -74,10 +91,24 @@ class PartWriter:
             await self._next_write()
         self._raise_failure()
 
+    async def reached(self, length: int) -> None:
+        """Return when so many bytes have been taken."""
+        self._goal = length
+        self._reached.clear()
+        if self.accepted < length:
+            await self._reached.wait()
+
+    def fail(self, error: Exception) -> None:
+        """Something else was wrong with the part: whoever waits for its bytes hears of it."""
+        if self._failure is None:
+            self._failure = error
+        self._wake()
+
     async def settle(self) -> None:
-        """Return when every byte taken is written; StorageError if the disk refused."""
+        """Return when every byte taken so far is written; StorageError if the disk refused."""
         self._hand_over()
-        while self.written < self.accepted and self._failure is None:
+        goal = self.accepted  # more may be put meanwhile; nobody waits for that
+        while self.written < goal and self._failure is None:
             await self._next_write()
         self._raise_failure()
 
@@ -93,9 +124,10 @@ class PartWriter:
     async def close(self) -> None:
         """Write what was taken, end the threads, close the file. Errors were told by the other calls.
 
-        A digest that nobody asked for is given up: a cancel must not wait until gigabytes are hashed.
+        A digest that nobody asked for is given up if it is far behind: a cancel must not wait until gigabytes are
+        hashed. If it is not, what was written can be recognised later.
         """
-        self._is_abandoned = True
+        self._is_abandoned = self.accepted - self._hashed > _NEAR
         self._hand_over()
         await self._end_threads()
         if self._descriptor >= 0:
@@ -107,6 +139,8 @@ class PartWriter:
             end = self.accepted
             self._to_disk.put((end - self._gathered, self._chunks, end))
             self._chunks, self._gathered = [], 0
+            if end >= self._goal:
+                self._reached.set()
 
     async def _next_write(self) -> None:
         waiter = self._loop.create_future()
@@ -121,13 +155,19 @@ class PartWriter:
         return self.written < self.accepted - self._gathered
 
     async def _end_threads(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
+        if self._ending is None:
             self._to_disk.put(None)
+            self._ending = self._loop.create_task(self._join_threads())
+        # Shielded: a cancel must not wait until gigabytes are hashed; the `close` that follows it gives them up.
+        await asyncio.shield(self._ending)
+
+    async def _join_threads(self) -> None:
         for thread in self._threads:
-            await fs.in_thread(thread.join)
+            await asyncio.to_thread(thread.join)
 
     def _raise_failure(self) -> None:
+        if isinstance(self._failure, ArwdError):
+            raise self._failure
         if self._failure is not None:
             reason = getattr(self._failure, "strerror", None) or self._failure
             raise StorageError(f"cannot write the part: {reason}") from self._failure
@@ -154,13 +194,26 @@ class PartWriter:
             while (slab := self._to_digest.get()) is not None and not self._is_abandoned:
                 offset, chunks, end = slab
                 self._catch_up(offset if chunks is not None else end)
+                if self._is_abandoned:
+                    return  # half-way, perhaps: the mark must not vouch for bytes that were not hashed
                 for chunk in chunks or ():
                     self._sha256.update(chunk)
                 self._hashed = end
+                self._mark = (end, self._sha256.copy())
         except Exception as error:  # noqa: BLE001 (as above)
             self._failure = error
+            if self._waiters:
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _catch_up(self, end: int) -> None:
+        expected = self._expected
+        if expected is not None and self._hashed < expected.bytes <= end:
+            self._read_back(expected.bytes)
+            if not self._is_abandoned and self._sha256.hexdigest() != expected.sha256:
+                raise PartChanged("the part is not what it was when it was left")
+        self._read_back(end)
+
+    def _read_back(self, end: int) -> None:
         while self._hashed < end and not self._is_abandoned:
             block = os.pread(self._descriptor, min(_READ_BACK, end - self._hashed), self._hashed)
             if not block:

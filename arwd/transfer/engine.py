@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 
 from arwd import errors, net
-from arwd.transfer import ranged, retry
-from arwd.transfer.response import Asked, Refuse, Restart
+from arwd.transfer import proof, ranged, retry
+from arwd.transfer.response import Asked, Refuse, Restart, RestartCode
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,7 +22,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds before the first retry; each further one waits twice as long, up to a minute."""
 
 
-class Holding(ranged.Sink, Protocol):
+class Holding(ranged.Sink, proof.Unproven, Protocol):
     """A sink that knows which version its bytes are of."""
 
     @property
@@ -33,8 +33,11 @@ class Holding(ranged.Sink, Protocol):
     def size(self) -> int | None:
         """The size of the whole file, if a server said it."""
 
-    async def clear(self) -> None:
-        """Drop every byte held."""
+    async def clear(self) -> int:
+        """Drop every byte held, and say how many they were."""
+
+    async def fall_back(self) -> int:
+        """Drop what may never have reached the disk, and say how much that was."""
 
 
 class Engine:
@@ -49,20 +52,20 @@ class Engine:
 
         `has_digest`: a digest will decide in the end, so bytes without a validator may be continued.
         """
-        attempt, since, furthest, has_restarted = 0, time.monotonic(), sink.held, False
+        attempt, since, furthest = 0, time.monotonic(), sink.held
+        given_up: set[type[Exception]] = set()
         while True:
             if sink.held and sink.validator is None and not has_digest:
-                await self._begin_anew("no_validator", sink, report)
+                await report.restarted("no_validator", await sink.clear(), 0)
             try:
-                code = await self._once(url, sink, report)
-                if code is None:
-                    return
-                if has_restarted:
-                    raise errors.BadRange(f"{net.shown(url)} twice answered a range with something else")
-                has_restarted = True
-                await self._begin_anew(code, sink, report)
+                await self._once(url, sink, report)
+            except (_Unusable, errors.PartChanged, errors.NotSynced) as error:
+                # Once each: a server, or a disk, that does it again will not do better the third time.
+                if type(error) in given_up:
+                    raise error.final(url) if isinstance(error, _Unusable) else error from None
+                given_up.add(type(error))
+                await _give_up(error, sink, report)
             except errors.TransferError as error:
-                await sink.settle()
                 # A byte is new only once: a server that always breaks at the same place is not making progress.
                 if sink.held > furthest:
                     attempt, since, furthest = 0, time.monotonic(), sink.held
@@ -79,23 +82,41 @@ class Engine:
                     raise
                 await report.retrying(error, attempt, pause)
                 await asyncio.sleep(pause)
+            else:
+                return
 
-    async def _begin_anew(self, code: str, sink: Holding, report: ranged.Report) -> None:
-        await report.restarted(code, sink.held)
-        await sink.clear()
-
-    async def _once(self, url: str, sink: Holding, report: ranged.Report) -> str | None:
-        """One request. None when the file is whole, else why the bytes held must be given up."""
-        asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size)
+    async def _once(self, url: str, sink: Holding, report: ranged.Report) -> None:
+        """One request; returns when the file is whole. Whatever it raises, what came before is written."""
         try:
+            if sink.unproven:
+                await proof.prove(self._session, url, sink)
+            asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size)
             verdict = await ranged.fetch(self._session, url, asked, sink, report)
-        except errors.PartChanged:
-            return "part_invalid"
+        except errors.TransferError:
+            await sink.settle()
+            raise
         match verdict:
             case Restart(code=code):
-                return code
+                raise _Unusable(code)
             case Refuse(error=error):
                 raise error
             case _:
                 await sink.settle()
-                return None
+
+
+class _Unusable(Exception):
+    """The bytes held cannot be continued from what this server answers."""
+
+    def __init__(self, code: RestartCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def final(self, url: str) -> errors.TransferError:
+        """What it comes to when it happens again."""
+        return errors.BadRange(f"{net.shown(url)} twice answered a range with something else")
+
+
+async def _give_up(error: Exception, sink: Holding, report: ranged.Report) -> None:
+    code = error.code if isinstance(error, _Unusable) else "part_invalid"
+    dropped = await (sink.fall_back() if isinstance(error, errors.NotSynced) else sink.clear())
+    await report.restarted(code, dropped, sink.held)

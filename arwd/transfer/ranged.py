@@ -46,8 +46,8 @@ class Report(Protocol):
     async def began(self, size: int | None) -> None:
         """The transfer begins at the first byte."""
 
-    async def restarted(self, code: str, discarded: int) -> None:
-        """Bytes held had to be given up."""
+    async def restarted(self, code: str, discarded: int, kept: int) -> None:
+        """Bytes held had to be given up; so many are kept."""
 
     async def retrying(self, error: errors.TransferError, attempt: int, delay: float) -> None:
         """A transient fault: the next attempt follows after `delay` seconds."""
@@ -59,7 +59,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, asked: Asked, sink: Si
     Raises TransferError; then the sink holds what came before the fault.
     """
     async with net.get(session, url, _headers(asked)) as response:
-        head = _head(response)
+        head = head_of(response)
         verdict = judge(asked, head)
         if isinstance(verdict, Write):
             with net.paused(response):
@@ -70,7 +70,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, asked: Asked, sink: Si
 
 async def _prepare(verdict: Write, suggested: str | None, sink: Sink, report: Report) -> None:
     if verdict.restarted is not None:
-        await report.restarted(verdict.restarted, sink.held)
+        await report.restarted(verdict.restarted, sink.held, 0)
     await sink.begin(
         start=verdict.start,
         size=verdict.size,
@@ -110,7 +110,8 @@ def _headers(asked: Asked) -> dict[str, str]:
     return headers
 
 
-def _head(response: aiohttp.ClientResponse) -> Head:
+def head_of(response: aiohttp.ClientResponse) -> Head:
+    """The head of a response, for those who judge it."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
         name = name.lower()

@@ -84,7 +84,25 @@ def judge(asked: Asked, head: Head) -> Verdict:
         case 416 if asked.offset:
             return _beyond_the_end(asked, head)
         case _:
-            return Refuse(error=_refusal(head))
+            return Refuse(error=refusal(head))
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of which a range was sent exactly as asked for."""
+
+    size: int
+    validator: str | None
+
+
+def piece(first: int, last: int, head: Head) -> Piece | None:
+    """Which version these very bytes are of; None if the answer is anything else."""
+    match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
+    if head.status != 206 or match is None or match[3] == "*" or _fault_in_framing(head) is not None:
+        return None
+    is_exact = (int(match[1]), int(match[2])) == (first, last) and int(match[3]) > last
+    if not is_exact or _declared_length(head) not in (None, last - first + 1):
+        return None
+    return Piece(size=int(match[3]), validator=strong_validator(head))
 
 
 def strong_validator(head: Head) -> str | None:
@@ -199,7 +217,8 @@ def _is_chunked(head: Head) -> bool:
     return "transfer-encoding" in head.headers
 
 
-def _refusal(head: Head) -> errors.TransferError:
+def refusal(head: Head) -> errors.TransferError:
+    """Why a status is not the file."""
     sentence = f"{head.url} answered {head.status}"
     match head.status:
         case 401 | 403:

@@ -21,7 +21,8 @@ from arwd.jobs import ledger
 from arwd.jobs import record as records
 from arwd.jobs.worker import Worker
 from arwd.model import Job
-from arwd.store import library, parts, writer
+from arwd.store import control, library, writer
+from arwd.store.control import Checked, ControlFile
 from arwd.store.library import Library
 from arwd.store.parts import Part
 from tests import running
@@ -203,7 +204,7 @@ async def test_a_part_that_cannot_be_removed_frees_the_slot_and_goes_with_a_late
 
     async with running.daemon(tmp_path, max_jobs=1) as daemon:
         with monkeypatch.context() as patched:
-            patched.setattr(parts, "discard", refuse)
+            patched.setattr(control, "discard", refuse)
             await daemon.download("a", origin.url("a.gguf"), sha256=WRONG)
             assert (await daemon.settled("a"))["code"] == "sha256_mismatch"
         await daemon.download("b", origin.url("b.gguf"))
@@ -247,15 +248,15 @@ async def test_a_pause_while_a_new_version_is_noted_never_mixes_two_versions(
     await command(daemon, "pause", "a")
     origin.data = data[::-1]
     saving, go_on = threading.Event(), threading.Event()
-    save = Part._save
+    write = control.write
 
-    def slow(part: Part) -> None:
-        save(part)
+    def slow(path: Path, known: ControlFile) -> None:
+        write(path, known)
         saving.set()
         go_on.wait(5.0)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Part, "_save", slow)
+        patched.setattr(control, "write", slow)
         await command(daemon, "resume", "a")
         await until(saving.is_set)
         pausing = asyncio.create_task(command(daemon, "pause", "a"))
@@ -275,15 +276,20 @@ async def test_a_server_without_validators_is_begun_anew_as_often_as_it_breaks(d
 
 
 async def test_a_control_file_never_claims_bytes_that_were_not_synced(daemon: Running, origin: Origin) -> None:
-    origin.script(Stall(SOME), Stall(0))
+    def synced() -> int:
+        known = control.read(daemon.models / "model.gguf.part.json")
+        assert known is not None
+        return known.synced
+
+    origin.script(Stall(SOME), Stall(1_000))
     await daemon.download("a", origin.url())
     await arrived(daemon, "a")
+    assert synced() == 0
     await command(daemon, "pause", "a")
-    async with daemon.events("id=a") as stream:
-        await command(daemon, "resume", "a")
-        await stream.status("resumed")
-    control = json.loads((daemon.models / "model.gguf.part.json").read_text())
-    assert control.get("synced", 0) == 0
+    assert synced() == SOME
+    await command(daemon, "resume", "a")
+    await arrived(daemon, "a", SOME + 1_000)
+    assert synced() == SOME
     await command(daemon, "cancel", "a")
 
 
@@ -343,6 +349,7 @@ async def test_a_cancel_gives_up_a_digest_that_reads_back_what_was_held(
         return read(descriptor, count, offset)
 
     monkeypatch.setattr(writer, "_READ_BACK", 256)
+    monkeypatch.setattr(writer, "_NEAR", 1_000)
     monkeypatch.setattr(os, "pread", slow)
     async with daemon.events("id=a") as stream:
         await command(daemon, "resume", "a")
@@ -413,10 +420,9 @@ async def test_a_completion_that_cannot_be_recorded_is_told_once_as_soon_as_it_c
 ) -> None:
     place = Library.place
 
-    async def place_and_refuse(shelf: Library, name: str, *, replaces: bool) -> os.stat_result:
-        placed = await place(shelf, name, replaces=replaces)
+    async def place_and_refuse(shelf: Library, name: str, checked: Checked, *, replaces: bool) -> None:
+        await place(shelf, name, checked, replaces=replaces)
         refusals.left = 3
-        return placed
 
     monkeypatch.setattr(Library, "place", place_and_refuse)
     async with daemon.events("id=a") as stream:

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from arwd import database
-from arwd.database import MIGRATIONS as RELEASED
-from arwd.database import Change, Database
+from arwd.database import Change, Database, health, schema
 from arwd.errors import StorageError
 
 PATIENCE = 5.0
-# A schema of our own: what the rooms keep is theirs to change.
-MIGRATIONS = ("CREATE TABLE notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",)
+RELEASED = schema.MIGRATIONS
+# A table of our own on top: what the rooms keep is theirs to change.
+MIGRATIONS = (*RELEASED, "CREATE TABLE notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;")
 
 
 @pytest.fixture(autouse=True)
 def _schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
 
 
 @pytest.fixture
@@ -195,7 +194,7 @@ async def test_opening_twice_migrates_once_and_loses_nothing(path: Path) -> None
 
 
 def test_every_released_migration_applies_to_an_empty_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MIGRATIONS", RELEASED)
+    monkeypatch.setattr(schema, "MIGRATIONS", RELEASED)
     for _ in range(2):
         Database(path).close()
         assert version_of(path) == len(RELEASED)
@@ -204,7 +203,7 @@ def test_every_released_migration_applies_to_an_empty_file(path: Path, monkeypat
 async def test_only_new_migrations_are_applied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Database(path).close()
     added = "CREATE TABLE added (value INTEGER); INSERT INTO added VALUES (42);"
-    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, added))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, added))
     for _ in range(2):
         opened = Database(path)
         assert opened.read_now(lambda cursor: cursor.execute("SELECT value FROM added").fetchall()) == [(42,)]
@@ -214,10 +213,10 @@ async def test_only_new_migrations_are_applied(path: Path, monkeypatch: pytest.M
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Database(path).close()
-    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);"))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);"))
     with pytest.raises(StorageError, match="no such table: nowhere"):
         Database(path)
-    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
     assert version_of(path) == len(MIGRATIONS)
     opened = Database(path)
     tables = opened.read_now(lambda cursor: cursor.execute("SELECT name FROM sqlite_master").fetchall())
@@ -225,20 +224,95 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
     opened.close()
 
 
-def test_a_file_of_a_newer_arwd_is_refused_and_left_alone(path: Path) -> None:
+async def test_a_file_of_a_newer_arwd_is_refused_and_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE later (value INTEGER);"))
     Database(path).close()
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=rf"newer arwd \(schema {len(MIGRATIONS) + 1}, this one knows"):
+        Database(path)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob("*corrupt*"))
+
+
+async def test_a_database_without_seals_is_given_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"{RELEASED[0]} PRAGMA user_version = 1;")
+        connection.execute("INSERT INTO marks VALUES ('ids_reserved', 42)")
     connection.close()
-    with pytest.raises(StorageError, match=r"newer arwd \(schema 99"):
-        Database(path)
-    assert version_of(path) == 99
+    opened = Database(path)
+    query = "SELECT value FROM marks WHERE name = 'ids_reserved' AND seal = seal(name, value)"
+    assert opened.read_now(lambda cursor: cursor.execute(query).fetchall()) == [(42,)]
+    opened.close()
+    assert not list(path.parent.glob("*corrupt*"))
 
 
-def test_what_is_no_database_is_refused(path: Path) -> None:
-    path.write_bytes(b"these are not the pages you are looking for" * 100)
-    with pytest.raises(StorageError, match="cannot open"):
-        Database(path)
+async def test_every_insert_and_every_update_is_sealed(opened: Database) -> None:
+    def change(cursor: sqlite3.Cursor) -> None:
+        event = (7, "t", "k", None, "job_1", 0, b"{}")
+        cursor.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", event)
+        cursor.execute("UPDATE events SET data = 'x'")
+        cursor.execute("INSERT INTO models (id, record) VALUES ('m', 'old')")
+        cursor.execute("INSERT OR REPLACE INTO models (id, record) VALUES ('m', 'new')")
+        job = (
+            "INSERT INTO jobs VALUES ('j', 'm', 1, 0, NULL, ?, NULL) ON CONFLICT DO UPDATE SET record = excluded.record"
+        )
+        cursor.executemany(job, [(b"old",), (b"new",)])
+
+    await opened.write(change)
+    opened.close()
+    connection = schema.connect(opened._path)
+    health.check(connection)
+    assert connection.execute("SELECT count(*) FROM events WHERE seal IS NULL").fetchone() == (0,)
+    connection.close()
+
+
+class Ballast:
+    """Room that was kept back on a disk which is full from now on."""
+
+    def __init__(self, opened: Database) -> None:
+        self.released = 0
+        self.is_enough = True
+        self._writer = opened._writer
+        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+        self._writer.execute(f"PRAGMA max_page_count = {pages}")
+
+    def release(self) -> bool:
+        self.released += 1
+        if self.is_enough:
+            self._writer.execute("PRAGMA max_page_count = 100000")
+        return self.is_enough
+
+
+def fill(cursor: sqlite3.Cursor) -> None:
+    cursor.execute("INSERT INTO models (id, record) VALUES ('large', zeroblob(1000000))")
+
+
+@pytest.mark.parametrize("is_enough", [True, False])
+async def test_on_a_full_disk_the_same_batch_is_committed_again_once_there_is_room(
+    opened: Database, *, is_enough: bool
+) -> None:
+    ballast = Ballast(opened)
+    ballast.is_enough = is_enough
+    opened._make_room = ballast.release
+    told: list[str] = []
+    units = [
+        opened.write(note("before", 1), after=lambda: told.append("before")),
+        opened.write(fill, after=lambda: told.append("large")),
+        opened.write(note("after", 1)),
+    ]
+    results = await asyncio.gather(*units, return_exceptions=True)
+    if is_enough:
+        assert results == [None] * 3
+        assert told == ["before", "large"]
+        assert await opened.read(notes) == {"before": 1, "after": 1}
+    else:
+        assert [type(result) for result in results if result is not None] == [StorageError] * (3 - results.count(None))
+        assert isinstance(results[1], StorageError)
+        assert "full" in str(results[1])
+        assert "large" not in told
+    assert ballast.released == 1
+    await opened.write(note("later", 1))
 
 
 def test_a_directory_in_its_place_is_refused(path: Path) -> None:

@@ -38,6 +38,9 @@ class Replenished:
         self.event.set()
 
 
+RESERVED = 2**52  # beyond any moment's microseconds
+
+
 class FullDisk:
     """A database whose reservations fail until told otherwise."""
 
@@ -46,7 +49,7 @@ class FullDisk:
         self.writes = 0
 
     def read_now(self, query: Callable[[object], object]) -> int:
-        return 100
+        return RESERVED
 
     def write(self, change: Change) -> asyncio.Future[None]:
         self.writes += 1
@@ -133,7 +136,18 @@ async def test_more_than_can_be_had_now_can_be_had_later(database: Database) -> 
     assert made.last == first + wanted - 1
 
 
+@pytest.mark.parametrize(("clock", "mark", "begin"), [(500, 100, 500), (50, 100, 100), (50, None, 50)])
+async def test_ids_begin_above_the_mark_and_above_the_clock(
+    monkeypatch: pytest.MonkeyPatch, clock: int, mark: int | None, begin: int
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: clock * 1_000)
+    disk = FullDisk()
+    monkeypatch.setattr(disk, "read_now", lambda _: mark)
+    assert Ids(disk, lambda: None).last == begin  # type: ignore[arg-type]
+
+
 async def test_when_no_block_can_be_had_none_is_used_and_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
     monkeypatch.setattr(module, "_PATIENCE", 0.0)
     full, replenished = FullDisk(), Replenished()
     made = Ids(full, replenished)  # type: ignore[arg-type]
@@ -143,11 +157,12 @@ async def test_when_no_block_can_be_had_none_is_used_and_it_is_tried_again(monke
     assert (made.draw(), replenished.calls) == (None, 0)
     full.is_full = False
     await asyncio.wait_for(replenished.event.wait(), 5)
-    assert made.draw() == 101
+    assert made.draw() == RESERVED + 1
 
 
-async def test_the_start_fails_when_the_first_block_cannot_be_had() -> None:
+async def test_the_start_fails_when_the_first_block_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
     made = Ids(FullDisk(), lambda: None)  # type: ignore[arg-type]
     with pytest.raises(StorageError):
         await made.begin()
-    assert made._reserved == made.last == 100
+    assert made._reserved == made.last == RESERVED

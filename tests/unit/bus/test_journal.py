@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from arwd.bus import journal
-from arwd.database import MIGRATIONS
+from arwd.database import schema
 from arwd.events import Event
 from tests.unit.samples import event
 
@@ -15,7 +15,8 @@ from tests.unit.samples import event
 @pytest.fixture
 def cursor() -> Iterator[sqlite3.Cursor]:
     connection = sqlite3.connect(":memory:")
-    connection.executescript("".join(MIGRATIONS))
+    schema.define_seal(connection)
+    schema.migrate(connection)
     yield connection.cursor()
     connection.close()
 

@@ -75,7 +75,7 @@ def test_a_commit_that_fails_leaves_a_hole_that_holds_nobody_up() -> None:
     made.give_up(1)
     assert made.head == 2
     assert read(made) == [2]
-    assert made.last_milestones(10, ALL) == [event(2)]
+    assert made.select(0, ALL) == [event(2)]
 
 
 def test_nothing_beyond_the_visible_head_is_ever_named() -> None:
@@ -84,8 +84,6 @@ def test_nothing_beyond_the_visible_head_is_ever_named() -> None:
     made.reserve(2)
     made.append(event(3))
     assert made.read(0, ALL).cursor == 1
-    assert [e.id for e in made.last_milestones(10, ALL)] == [1]
-    assert [e.id for e in made.finals(0, made.head)] == []
 
 
 def test_an_id_that_does_not_grow_is_a_fault() -> None:
@@ -222,27 +220,6 @@ def test_milestones_from_before_the_start_can_be_read_again() -> None:
     assert (made.floor, made.head) == (3, 11)
     assert read(made, 3) == [4, 7, 11]
     assert read(made, 4) == [7, 11]
-
-
-@pytest.mark.parametrize(("count", "found"), [(0, []), (1, [5]), (2, [3, 5]), (9, [1, 3, 5])])
-def test_the_last_milestones_are_the_newest_that_are_wanted_oldest_first(count: int, found: list[int]) -> None:
-    made = ring()
-    made.append(event(1))
-    made.append(event(2, TICK))
-    made.append(event(3))
-    made.append(event(4, kind="Other.Kind"))
-    made.append(event(5))
-    made.append(event(6, ANSWER))
-    assert [e.id for e in made.last_milestones(count, Selector(prefixes=("Models.",)))] == found
-
-
-def test_the_finals_between_two_positions_are_the_last_events_of_jobs() -> None:
-    made = ring()
-    made.append(event(1, is_final=True))
-    made.append(event(2))
-    made.append(event(3, is_final=True))
-    made.append(event(4, is_final=True))
-    assert [e.id for e in made.finals(1, 3)] == [3]
 
 
 JOBS = st.sampled_from(["a", "b", "c"])

@@ -197,6 +197,22 @@ async def test_a_disk_that_is_behind_asks_for_patience_and_then_has_room(
     assert part.stat().st_size == POOL * SLAB
 
 
+async def test_settling_waits_for_what_was_taken_and_not_for_what_comes_meanwhile(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(good=1_000)
+    monkeypatch.setattr(os, "pwritev", disk.pwritev)
+    writer = PartWriter(descriptor, 0)
+    writer.put(b"before")
+    settling = asyncio.ensure_future(writer.settle())
+    await asyncio.sleep(0)
+    writer.put(b"meanwhile")
+    disk.go_on.set()
+    await asyncio.wait_for(settling, PATIENCE)
+    assert (writer.written, writer.accepted) == (6, 15)
+    await writer.close()
+
+
 async def test_a_digest_thread_that_cannot_read_back_is_a_storage_error(
     descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,3 +272,17 @@ async def test_hashing_that_falls_behind_catches_up_from_the_file(
         writer.put(data[at : at + 10_000])
     assert await writer.digest() == hashlib.sha256(data).hexdigest()
     await writer.close()
+
+
+async def test_a_cancel_of_the_digest_does_not_wait_for_the_gigabytes_before_it(descriptor: int) -> None:
+    size = 4 * 1024**3
+    os.ftruncate(descriptor, size)
+    writer = PartWriter(descriptor, size)
+    waiting = asyncio.create_task(writer.digest())
+    while not writer._hashed:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await writer.close()
+    assert writer._hashed < size
+    assert writer.prefix is None  # nor is anything vouched for that was not hashed

@@ -14,8 +14,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from arwd.database import health, opening, schema
 from arwd.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -23,20 +24,6 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Change = Callable[[sqlite3.Cursor], None]
 """One room's part of a transaction. Rooms export functions that return one; `jobs` composes them."""
-
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE jobs (job_id TEXT PRIMARY KEY, id TEXT NOT NULL, sequence INTEGER NOT NULL,
-                       is_final INTEGER NOT NULL, finished_at TEXT, record BLOB NOT NULL) WITHOUT ROWID;
-    CREATE INDEX jobs_by_sequence ON jobs (sequence);
-    CREATE TABLE models (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE events (id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, model_id TEXT,
-                         job_id TEXT, is_final INTEGER NOT NULL, data BLOB NOT NULL);
-    CREATE INDEX events_by_job ON events (job_id, id) WHERE job_id IS NOT NULL;
-    """,
-)
-"""Each entry is applied once, in order; `user_version` counts them. Never edit one that was released."""
 
 After = Callable[[], None]
 """What is to be done once a unit is durable and before anybody hears of it. May block."""
@@ -50,13 +37,17 @@ _BATCH = 256
 class Database:
     """The open database. Reads run in one thread of their own, writes in another; the loop never waits for a disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, make_room: Callable[[], bool] = lambda: False) -> None:
+        """A damaged file is set aside and made anew. `make_room` is called on a full disk: was any made? StorageError.
+
+        It is called in the writer's thread.
+        """
         self._path = path
+        self._make_room = make_room
         self._units: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         with _translate_errors(path, "cannot open"):
-            self._writer = _connect(path)
-            _migrate(self._writer)
-            self._reader = _connect(path)
+            self._writer = opening.open_whole(path, make_room)
+            self._reader = schema.connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._thread.start()
@@ -86,7 +77,7 @@ class Database:
         self._thread.join()
         self._reading.shutdown()
         self._reader.close()
-        self._writer.close()
+        opening.close(self._writer)
 
     def _write_forever(self) -> None:
         while True:
@@ -106,15 +97,14 @@ class Database:
                 return
 
     def _commit(self, batch: list[_Unit]) -> None:
-        outcomes: list[_Outcome] = []
-        cursor = self._writer.cursor()
         try:
-            cursor.execute("BEGIN IMMEDIATE")
-            outcomes = [(done, self._apply(cursor, changes)) for changes, _, done in batch]
-            cursor.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                cursor.execute("ROLLBACK")
+            try:
+                outcomes = self._try(batch)
+            except sqlite3.OperationalError as error:
+                if not health.may_be_full(error) or not self._make_room():
+                    raise
+                outcomes = self._try(batch)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             outcomes = [(done, self._failure(error)) for _, _, done in batch]
         for (_, after, _), (_, failure) in zip(batch, outcomes, strict=True):
             if after is not None and failure is None:
@@ -124,13 +114,28 @@ class Database:
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, outcomes)
 
+    def _try(self, batch: list[_Unit]) -> list[_Outcome]:
+        cursor = self._writer.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            outcomes = [(done, self._apply(cursor, changes)) for changes, _, done in batch]
+            cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                cursor.execute("ROLLBACK")
+            raise
+        return outcomes
+
     def _apply(self, cursor: sqlite3.Cursor, changes: tuple[Change, ...]) -> StorageError | None:
         cursor.execute("SAVEPOINT unit")
         failure = None
         try:
             for change in changes:
                 change(cursor)
-        except Exception as error:  # noqa: BLE001 (a bug in one room must not end the thread that all need)
+        except Exception as error:
+            # Any: a bug in one room must not end the thread that all need.
+            if health.may_be_full(error):
+                raise  # nobody else in this transaction has room either, and SQLite may have ended it by itself
             cursor.execute("ROLLBACK TO unit")
             failure = self._failure(error)
         cursor.execute("RELEASE unit")
@@ -163,22 +168,5 @@ def _settle(outcomes: list[_Outcome]) -> None:
 def _translate_errors(path: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second: damage that even the complaint repeats
         raise StorageError(f"{what} {path}: {error}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Autocommit mode: every transaction here is begun and ended by name. One thread at a time uses a connection.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # FULL, not NORMAL: with NORMAL a power cut takes back commits that were acknowledged, and ids with them.
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"written by a newer arwd (schema {version}, this one knows {len(MIGRATIONS)})")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

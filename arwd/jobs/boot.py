@@ -1,0 +1,112 @@
+"""What an earlier life left is taken up: unfinished jobs go on unasked, a user's pause stays, what is gone is said.
+
+All of it happens before the first request is let in.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+from msgspec.structs import replace
+
+from arwd import net
+from arwd.jobs import facts, ledger
+from arwd.jobs.rooms import Rooms
+from arwd.jobs.roster import Roster
+from arwd.jobs.worker import Worker
+from arwd.model import Job
+from arwd.states import TRANSITIONS, State, Trigger, advance
+from arwd.store import control, found, library
+from arwd.store.control import ControlFile
+
+log = logging.getLogger(__name__)
+
+_Parts = Mapping[str, ControlFile]
+"""The control files that count, by the names of their parts."""
+
+
+async def take_up(
+    jobs: list[Job],
+    rooms: Rooms,
+    roster: Roster,
+    *,
+    employ: Callable[[Job, str], Worker],
+    offer: Callable[[Worker], None],
+) -> None:
+    """Returns when what was cut off in the middle of being put in place is there."""
+    parts = control.survey(rooms.layout)
+    _unlist_missing(rooms, parts)
+    _drop_stray_secrets(rooms, jobs)
+    _drop_stray_control_files(rooms, parts, jobs)
+    recovering: list[Worker] = []
+    for job in jobs:
+        if job.is_final:
+            roster.keep(job)
+            roster.make_newest(job)
+            continue
+        job, url = _revived(job, rooms, parts)
+        worker = employ(job, url)
+        if job.name is not None:
+            rooms.names.hold(job.name, job.id)
+        if job.state is State.QUEUED and _is_checked(job, rooms, parts):
+            worker.start()
+            recovering.append(worker)
+        elif job.state is State.QUEUED:
+            offer(worker)
+    for worker in recovering:
+        await worker.finished.wait()
+
+
+def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
+    # Where a control file vouches for what has the name now, a job was cut off in the middle of replacing it.
+    replaced = {name for name, known in parts.items() if known.checked is not None}
+    changed = [model for model in rooms.library if not rooms.library.is_unchanged(model)]
+    for model in [model for model in changed if model.name not in replaced]:
+        log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
+        rooms.library.drop(model.id)
+        rooms.bus.publish(facts.changed("missing", model.id), changes=(library.forget(model.id),))
+    rooms.bus.publish(after=rooms.library.tidying())
+
+
+def _drop_stray_secrets(rooms: Rooms, jobs: list[Job]) -> None:
+    # A kill between a job's last event and the removal of its URL, or in the middle of writing one, leaves it.
+    kept = {job.job_id for job in jobs if not job.is_final}
+    for path in rooms.layout.secrets.iterdir():
+        if path.name not in kept:
+            ledger.drop_secret(path)
+
+
+def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> None:
+    # A kill between a job's last event and the removal of its control file leaves that, a kill in the middle of
+    # writing one leaves half of it.
+    unfinished = {job.job_id for job in jobs if not job.is_final}
+    placed = {model.name for model in rooms.library}
+    for name, known in parts.items():
+        if known.checked is not None and name in placed and known.job_id not in unfinished:
+            rooms.layout.control_file(name).unlink(missing_ok=True)
+    for path in rooms.layout.models.glob(".*.part.json.tmp"):
+        path.unlink(missing_ok=True)
+    for path in rooms.layout.models.glob("*.part.json"):
+        name = path.name.removesuffix(".part.json")
+        if name not in parts and not os.path.lexists(rooms.layout.part(name)):
+            path.unlink(missing_ok=True)  # damaged, and there is nothing that it could vouch for
+
+
+def _revived(job: Job, rooms: Rooms, parts: _Parts) -> tuple[Job, str]:
+    """The unfinished job as it goes on, and its full URL; one that was running is queued again."""
+    if job.name is None:
+        # The control file is written before the database hears of the name.
+        job = replace(job, name=next((name for name, known in parts.items() if known.job_id == job.job_id), None))
+    if Trigger.REQUEUE in TRANSITIONS[job.state]:
+        job = replace(job, state=advance(job.state, Trigger.REQUEUE))
+        rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
+    url = ledger.read_secret(rooms.layout.secret(job.job_id)) or job.url
+    return job, url if net.shown(url) == job.url else job.url
+
+
+def _is_checked(job: Job, rooms: Rooms, parts: _Parts) -> bool:
+    """Was this job's file checked, and only its place, or the word of it, is missing?"""
+    known = parts.get(job.name or "")
+    if job.name is None or known is None or known.id != job.id or known.checked is None:
+        return False
+    return found.is_checked(rooms.layout, job.name, known.checked)
