@@ -191,7 +191,7 @@ class PartWriter:
 
     def _hash_slabs(self) -> None:
         try:
-            while (slab := self._to_digest.get()) is not None and not self._is_abandoned:
+            while (slab := self._to_digest.get()) is not None:
                 offset, chunks, end = slab
                 self._catch_up(offset if chunks is not None else end)
                 if self._is_abandoned:
