@@ -5,6 +5,7 @@ import itertools
 import logging
 import socket
 import time
+from collections.abc import Awaitable
 
 from starlette.applications import Starlette
 
@@ -12,7 +13,7 @@ from arwd import __version__, events, net, settings
 from arwd.api import app
 from arwd.api.arw import Arw
 from arwd.api.auth import Keeper
-from arwd.api.events import EventStreams
+from arwd.api.events import PATIENCE, EventStreams
 from arwd.api.observe import Observe
 from arwd.api.pages import Pages
 from arwd.bus import journal
@@ -36,12 +37,12 @@ from arwd.transfer.engine import Engine
 
 log = logging.getLogger(__name__)
 
-STREAM_PATIENCE = 0.5
-"""Seconds that open streams have to take what they are due at a stop."""
-_DEADLINE = 3.0
+_MOMENT = 0.75
+"""Seconds that subscribers wait at a stop to hear what becomes of the jobs: they are to be gone after one."""
+_DEADLINE = 5.0
 """Seconds that a step of the stop may take: a disk that refuses must not keep the daemon from ending."""
-_SYNC_DEADLINE = 20.0
-"""Seconds to make the parts durable; the service manager waits for 30."""
+_SYNC_DEADLINE = 10.0
+"""Seconds to make the parts durable: synced while they grow, they have little left to sync."""
 _MINUTE = 60.0
 
 
@@ -84,7 +85,8 @@ class Daemon:
             names=Names(self.layout.models),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
-        await self.manager.boot(self.database.read_now(ledger.load))
+        read = self.database.read_now
+        await self.manager.boot(read(ledger.load), read(library.load_doomed))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
@@ -114,33 +116,33 @@ class Daemon:
     async def quiesce(self) -> None:
         """Requeue the jobs, say goodbye, end the streams, then make the parts durable: in this order.
 
-        So a subscriber hears of the stop before its stream ends, and nobody waits for a disk to hear of it.
+        A subscriber hears of the stop before its stream ends, and waits no longer than a moment for it: what a slow
+        disk records later is in the journal when it comes back.
         """
         self.is_ready = False
-        for step, deadline in (
-            (self.manager.stop, _DEADLINE),
-            (self._say_goodbye, _DEADLINE),
-            (self._end_streams, _DEADLINE),
-            (self.manager.sync, _SYNC_DEADLINE),
-        ):
-            try:
-                async with asyncio.timeout(deadline):
-                    await step()
-            except Exception:
-                # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
-                log.exception("The stop went on without %s", step.__name__, extra={"event": "stop_step_failed"})
-
-    async def _say_goodbye(self) -> None:
-        await self.bus.publish(_lifecycle(events.STOP))
-
-    async def _end_streams(self) -> None:
-        await self.bus.close(STREAM_PATIENCE)
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + _MOMENT
+        requeued = loop.create_task(self.manager.stop())
+        await asyncio.wait([requeued], timeout=_MOMENT * 0.8)
+        await asyncio.wait([self.bus.publish(_lifecycle(events.STOP))], timeout=max(0.0, moment - loop.time()))
+        await _attempt("ending the streams", self.bus.close(PATIENCE), _DEADLINE)
+        await _attempt("requeueing every job", requeued, _DEADLINE)
+        await _attempt("making the parts durable", self.manager.sync(), _SYNC_DEADLINE)
 
     async def close(self) -> None:
         """Close what is left, the database last."""
         await self.session.close()
         await asyncio.to_thread(self.database.close)
         self.layout.release()
+
+
+async def _attempt(what: str, step: Awaitable[None], deadline: float) -> None:
+    try:
+        async with asyncio.timeout(deadline):
+            await step
+    except Exception:
+        # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
+        log.exception("The stop went on without %s", what, extra={"event": "stop_step_failed"})
 
 
 def _lifecycle(kind: str) -> Fact:

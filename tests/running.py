@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,6 @@ from arwd import settings
 from arwd.daemon import Daemon
 from arwd.server import Server, uvicorn_options
 from tests.sse import Message, Parser
-
-
-class QuietServer(Server):
-    """Leaves the signals of the test process alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Stream:
@@ -122,7 +114,7 @@ async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterato
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
-    server = QuietServer(uvicorn_options(await opened.open()), opened)
+    server = Server(uvicorn_options(await opened.open()), opened)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:
         await asyncio.sleep(0)

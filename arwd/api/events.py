@@ -30,6 +30,8 @@ _RETRY_LATER: Final = b"retry: 5000\n\n"
 _HEADERS: Final = {"Cache-Control": "no-cache, no-transform"}
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes the kernel may hold for one stream; left to itself it takes 2.7 MiB for a reader that stalled."""
+PATIENCE: Final = 0.5
+"""Seconds that the readers of open streams have at a stop to take what they are due."""
 _USER_TIMEOUT: Final = 20_000
 """Milliseconds that sent bytes may stay unacknowledged; then the kernel drops the connection."""
 
@@ -81,23 +83,27 @@ class EventStreams:
             return _refusal(request, full)
         self._open[address] += 1
         with contextlib.ExitStack() as unless_opened:
-            unless_opened.callback(self._leave, address)
+            unless_opened.callback(self._leave, address, request.scope)
             subscription = await self._bus.subscribe(query.selector, query.start, until_done=job_ids)
             if query.is_reconnect and subscription.is_over:
                 return Response(status_code=204)
             unless_opened.pop_all()
         opening = _opening(subscription, query, request.scope["request_id"])
-        return EventStream(subscription, opening, self._welcome, lambda: self._leave(address))
+        return EventStream(subscription, opening, self._welcome, lambda: self._leave(address, request.scope))
 
     def _welcome(self) -> None:
         # A newcomer has missed the ticks of the past; running jobs say where they are.
         for worker in self._manager.roster.workers:
             worker.progress.ask()
 
-    def _leave(self, address: str) -> None:
+    def _leave(self, address: str, scope: Scope) -> None:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
+        transport = transport_of(scope)
+        if self._bus.is_closed and transport is not None and transport.get_write_buffer_size():
+            # The stream has ended, but its peer does not read: the stop must not wait for that.
+            asyncio.get_running_loop().call_later(PATIENCE, transport.abort)
 
     def _selected(self, query: Query) -> list[str]:
         roster, selector = self._manager.roster, query.selector

@@ -15,9 +15,8 @@ MAX_HEAD: Final = 16 * 1024
 """Bytes of a request line and its headers."""
 HEAD_DEADLINE: Final = 10.0
 """Seconds from a connection's begin, or from a request's first byte, until its head must be here."""
-
 LAST_CHANCE: Final = 0.25
-"""Seconds that a connection has at a stop to ask its first question: it may be on the way."""
+"""The same at a stop: a request that is under way on an accepted connection is answered still."""
 
 _TRANSPORT: Final = "arwd.transport"
 
@@ -37,7 +36,7 @@ class Protocol(HttpToolsProtocol):
         """Bytes of its complete headers."""
         self._is_in_head, self._has_host = True, False
         self._deadline: asyncio.TimerHandle | None = None
-        self._has_asked = self._is_stopping = False
+        self._is_stopping = False
         self._refusal: tuple[int, str] = (400, "Invalid HTTP request received.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -99,7 +98,6 @@ class Protocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._check_absolute_form()
         super().on_headers_complete()
-        self._has_asked = True
         if self._is_stopping:
             self.cycle.keep_alive = False
 
@@ -113,20 +111,21 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         super().on_message_complete()
 
-    def shutdown(self) -> None:
-        if self._has_asked or self._is_stopping:
-            super().shutdown()
-            return
-        # To close it now would be to cut off a client that was let in a moment ago and did nothing wrong.
-        self._is_stopping = True
-        self.loop.call_later(LAST_CHANCE, self.shutdown)
-
     def send_400_response(self, msg: str) -> None:
         status, sentence = self._refusal
         body = sentence.encode()
         head = STATUS_LINE[status] + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
         self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """After this request none is answered; whoever is idle is let go at once."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering or not self._is_in_head:
+            super().shutdown()
+        elif not self._is_stopping:
+            self._arm(LAST_CHANCE)
+        self._is_stopping = True
 
     def _check_absolute_form(self) -> None:
         # RFC 9112 §3.2.2: the authority in the target replaces Host. One that differs is an attempt to be two hosts.
@@ -144,9 +143,9 @@ class Protocol(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         self._refusal = 431, f"The request's head is longer than {MAX_HEAD} bytes."
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float | None = None) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(HEAD_DEADLINE, self._expire)
+        self._deadline = self.loop.call_later(HEAD_DEADLINE if seconds is None else seconds, self._expire)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -157,11 +156,13 @@ class Protocol(HttpToolsProtocol):
         self._deadline = None
         if self.transport.is_closing():
             return
-        if self._is_in_head:
-            self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."
-            self.send_400_response("")
-        else:
-            self.transport.close()
+        if not self._is_in_head or (self._is_stopping and self.scope is None):
+            self.transport.close()  # nobody waits for an answer
+            return
+        self._refusal = 408, f"The request's head did not arrive within {HEAD_DEADLINE:g} s."
+        if self._is_stopping:
+            self._refusal = 503, "arwd is stopping."
+        self.send_400_response("")
 
 
 def transport_of(scope: Scope) -> asyncio.Transport | None:

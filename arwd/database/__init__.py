@@ -150,6 +150,9 @@ class Database:
 def _tidy(after: After) -> None:
     try:
         after()
+    except OSError as error:
+        # What is left is found at the next start.
+        log.warning("Something was left lying about: %s", error, extra={"event": "tidy_failed"})
     except Exception:
         log.exception("Something was left lying about", extra={"event": "tidy_failed"})
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from arwd import net
+from arwd import fs, net
 from arwd.jobs import facts, ledger
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
@@ -34,10 +34,11 @@ async def take_up(
     offer: Callable[[Worker], None],
 ) -> None:
     """Returns when what was cut off in the middle of being put in place is there."""
-    parts = control.survey(rooms.layout)
-    _unlist_missing(rooms, parts)
-    _drop_stray_secrets(rooms, jobs)
-    _drop_stray_control_files(rooms, parts, jobs)
+    with fs.translate_errors("cannot look through what an earlier life left"):
+        parts = control.survey(rooms.layout)
+        _unlist_missing(rooms, parts)
+        _drop_stray_secrets(rooms, jobs)
+        _drop_stray_control_files(rooms, parts, jobs)
     recovering: list[Worker] = []
     for job in jobs:
         if job.is_final:
@@ -55,6 +56,17 @@ async def take_up(
             offer(worker)
     for worker in recovering:
         await worker.finished.wait()
+
+
+def drop_doomed(names: list[str], rooms: Rooms) -> None:
+    """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
+    # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
+    with fs.translate_errors("cannot unlink what an earlier life condemned"):
+        owned = {model.name for model in rooms.library} | set(control.survey(rooms.layout))
+        for name in names:
+            if name not in owned:
+                rooms.layout.final(name).unlink(missing_ok=True)
+            rooms.bus.publish(changes=(library.bury(name),))
 
 
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:

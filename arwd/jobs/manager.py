@@ -23,6 +23,9 @@ from arwd.store import library
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 2.0
+"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
+
 
 class Manager:
     """Decides what a command means and hands it to the job's worker."""
@@ -34,8 +37,9 @@ class Manager:
         self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    async def boot(self, jobs: list[Job]) -> None:
-        """Take up what an earlier life left."""
+    async def boot(self, jobs: list[Job], doomed: list[str]) -> None:
+        """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
+        boot.drop_doomed(doomed, self._rooms)
         await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
@@ -109,13 +113,14 @@ class Manager:
             await worker.stop(Trigger.CANCEL)
         await self._settled_files(model_id)
         was_there = await self._discard_left_over(model_id) or worker is not None
-        model = self._rooms.library.get(model_id)
-        if model is not None:
+        if (model := self._rooms.library.get(model_id)) is not None:
             # One step: a job of this id that begins now finds neither the model nor, later, its file.
             self._rooms.library.drop(model_id)
             gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
             try:
-                await self._rooms.bus.publish(gone, changes=(library.forget(model_id),), after=tidy)
+                changes = library.forget(model_id), library.doom(model.name)
+                await self._rooms.bus.publish(gone, changes=changes, after=tidy)
+                left_over.bury(self._rooms, model.name)
             except errors.StorageError:
                 if self._rooms.library.get(model_id) is None:
                     self._rooms.library.put(model)  # it is still there
@@ -196,13 +201,20 @@ class Manager:
         return admission.Outcome(kind="have", job=job)
 
     async def _settled_files(self, model_id: str) -> None:
-        """Return when no job of this id that is over has anything left to do with its files."""
-        while (worker := self.roster.settling(model_id)) is not None:
-            await worker.finished.wait()
+        """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while (worker := self.roster.settling(model_id)) is not None:
+                    await worker.finished.wait()
+        except TimeoutError as error:
+            raise errors.StorageError(
+                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
+                "arwd tries again by itself."
+            ) from error
 
     async def _cancel(self, worker: Worker) -> None:
         if await worker.stop(Trigger.CANCEL) is State.FAILED:
-            await self._settled_files(worker.job.id)
+            await worker.finished.wait()
             await self._discard_left_over(worker.job.id)
 
     async def _discard_left_over(self, model_id: str) -> bool:

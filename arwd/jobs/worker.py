@@ -11,13 +11,14 @@ from collections.abc import Callable
 from arwd import errors, events
 from arwd.database import After, Change
 from arwd.events import Fact
-from arwd.jobs import facts, ledger
+from arwd.jobs import facts, ledger, left_over
 from arwd.jobs.progress import Progress
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
 from arwd.store.control import Checked
+from arwd.store.library import doom
 from arwd.store.library import record as record_model
 from arwd.store.parts import Part
 
@@ -172,9 +173,12 @@ class Worker:
         job = self._record.close(Trigger.VERIFIED, actual_sha256=actual, trust=model.trust, name=name)
         last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
         news = (facts.changed("downloaded", job.id), last)
-        outdated = [] if replaced is None or replaced.name == name else [library.path(replaced)]
-        tidy = library.tidying(self._part.control_file, self._secret, *outdated)
-        await asyncio.shield(self._conclude(*news, changes=(record_model(model),), after=tidy))
+        outdated = [] if replaced is None or replaced.name == name else [replaced]
+        tidy = library.tidying(self._part.control_file, self._secret, *map(library.path, outdated))
+        changes = (record_model(model), *(doom(old.name) for old in outdated))
+        await asyncio.shield(self._conclude(*news, changes=changes, after=tidy))
+        for old in outdated:
+            left_over.bury(self._rooms, old.name)
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()

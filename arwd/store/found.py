@@ -19,7 +19,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     held: int = 0
     """Bytes from its start that may be trusted."""
     lost: int = 0
-    """Bytes that were ours, and of which none can be trusted."""
+    """Bytes that were ours, and of which none can be trusted, or is there any more."""
     bare: int = 0
     """Bytes without a control file: another program left them."""
     is_checked: bool = False
@@ -41,7 +41,8 @@ def look(layout: Layout, name: str, model_id: str) -> Found:
         return Found(control=known, held=known.checked.bytes, is_checked=True)
     held = trusted(there, known, control.boot_id())
     is_in_the_way = not held and os.path.lexists(layout.final(name))
-    return Found(control=known, held=held, lost=0 if held else there, is_in_the_way=is_in_the_way)
+    lost = 0 if held else max(there, known.synced)
+    return Found(control=known, held=held, lost=lost, is_in_the_way=is_in_the_way)
 
 
 def trusted(there: int, known: ControlFile, boot_id: str) -> int:

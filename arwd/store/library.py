@@ -18,6 +18,8 @@ from arwd.store import found
 from arwd.store.control import Checked
 from arwd.store.layout import Layout
 
+_DOOMED = "doomed:"
+
 _decoder = msgspec.msgpack.Decoder(Model)
 
 
@@ -111,6 +113,30 @@ def forget(model_id: str) -> Change:
         cursor.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
     return change
+
+
+def doom(name: str) -> Change:
+    """The change that condemns a file whose model is gone: if we end before it is unlinked, the next life does it."""
+
+    def change(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, 1)", (_DOOMED + name,))
+
+    return change
+
+
+def bury(name: str) -> Change:
+    """The change that records: the condemned file is gone."""
+
+    def change(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DELETE FROM marks WHERE name = ?", (_DOOMED + name,))
+
+    return change
+
+
+def load_doomed(cursor: sqlite3.Cursor) -> list[str]:
+    """The names of the condemned files."""
+    rows = cursor.execute("SELECT name FROM marks WHERE substr(name, 1, ?) = ?", (len(_DOOMED), _DOOMED))
+    return [name.removeprefix(_DOOMED) for (name,) in rows]
 
 
 def load(cursor: sqlite3.Cursor) -> list[Model]:

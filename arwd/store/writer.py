@@ -12,7 +12,6 @@ import queue
 import threading
 from typing import Final
 
-from arwd import fs
 from arwd.errors import ArwdError, PartChanged, StorageError
 from arwd.store.control import Prefix
 
@@ -49,7 +48,7 @@ class PartWriter:
         self._expected = prefix if prefix is not None and prefix.bytes <= offset else None
         self._mark = (0, self._sha256)
         self._failure: Exception | None = None
-        self._is_ending = False
+        self._ending: asyncio.Task[None] | None = None
         self._is_abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
         self._goal = 0
@@ -156,11 +155,15 @@ class PartWriter:
         return self.written < self.accepted - self._gathered
 
     async def _end_threads(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
+        if self._ending is None:
             self._to_disk.put(None)
+            self._ending = self._loop.create_task(self._join_threads())
+        # Shielded: a cancel must not wait until gigabytes are hashed; the `close` that follows it gives them up.
+        await asyncio.shield(self._ending)
+
+    async def _join_threads(self) -> None:
         for thread in self._threads:
-            await fs.in_thread(thread.join)
+            await asyncio.to_thread(thread.join)
 
     def _raise_failure(self) -> None:
         if isinstance(self._failure, ArwdError):
@@ -188,9 +191,11 @@ class PartWriter:
 
     def _hash_slabs(self) -> None:
         try:
-            while (slab := self._to_digest.get()) is not None and not self._is_abandoned:
+            while (slab := self._to_digest.get()) is not None:
                 offset, chunks, end = slab
                 self._catch_up(offset if chunks is not None else end)
+                if self._is_abandoned:
+                    return  # half-way, perhaps: the mark must not vouch for bytes that were not hashed
                 for chunk in chunks or ():
                     self._sha256.update(chunk)
                 self._hashed = end

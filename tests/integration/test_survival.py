@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from arwd import fs
 from arwd.database import Database
-from arwd.jobs import ledger
+from arwd.jobs import ledger, left_over
 from arwd.store import checkpoint, control
 from arwd.store.control import ControlFile
+from arwd.store.library import Library
 from tests import running
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
@@ -382,6 +383,31 @@ async def test_what_a_kill_left_beside_a_finished_file_is_tidied_up(
     async with running.daemon(tmp_path) as daemon:
         assert daemon.files() == [NAME]
         assert os.listdir(daemon.models) == [NAME]
+
+
+@pytest.mark.parametrize("end", ["deleted", "replaced"])
+async def test_a_file_that_nobody_lists_any_more_goes_although_the_life_that_condemned_it_was_cut_off(
+    tmp_path: Path, origin: Origin, data: bytes, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    async with running.daemon(tmp_path) as daemon:
+        await daemon.download("m", origin.url("old.gguf"))
+        await daemon.settled("m")
+        # As if the kill came after the commit: nothing is unlinked, and nothing more is written down.
+        monkeypatch.setattr(Library, "tidying", lambda *_: lambda: None)
+        monkeypatch.setattr(left_over, "bury", lambda *_: None)
+        if end == "deleted":
+            await daemon.call("POST", "/models/delete", {"id": "m"})
+        else:
+            await daemon.download("m", origin.url("new.gguf"))
+            await daemon.settled("m")
+        assert "old.gguf" in daemon.files()
+    monkeypatch.undo()
+    for _ in range(2):
+        async with running.daemon(tmp_path) as daemon:
+            assert daemon.files() == ([] if end == "deleted" else ["new.gguf"])
+    (tmp_path / "models" / "old.gguf").write_bytes(b"somebody's own file, put there later")
+    async with running.daemon(tmp_path) as daemon:
+        assert "old.gguf" in daemon.files()
 
 
 def forget_the_name(state: Path) -> None:

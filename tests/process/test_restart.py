@@ -6,6 +6,7 @@ import itertools
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ import aiohttp
 import pytest
 
 from arwd.api import protocol
-from tests import journals, processes, running
+from arwd.jobs import facts
+from tests import journals, processes, running, wire
 from tests.journals import milestones, told
 from tests.origin import Origin, Serve
 from tests.process.test_service_manager import PASSES_A_SOCKET
@@ -23,6 +25,8 @@ from tests.sse import Message, Parser
 
 RESTARTS = 20
 CLIENTS = 3
+SLACK = 1.0
+"""Seconds that a busy machine may add to a deadline."""
 
 
 @dataclass
@@ -219,6 +223,83 @@ async def test_a_connection_that_has_asked_nothing_yet_may_still_ask_when_the_st
         assert b"connection: close" in answer
         for each in (writer, waiting):
             each.close()
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+async def test_a_head_that_is_half_here_when_the_stop_comes_gets_an_answer(tmp_path: Path, is_finished: bool) -> None:
+    async with running.daemon(tmp_path / "state") as daemon, wire.connected(daemon) as halfway:
+        head = wire.request(daemon, "GET", "/healthz")
+        halfway.send(head)
+        await halfway.answer()
+        halfway.send(head[:20])
+        (connection,) = daemon.server.server_state.connections
+        await processes.comes_true(lambda: connection._is_in_head)
+        daemon.server.should_exit = True
+        await processes.comes_true(lambda: connection._is_stopping)
+        if is_finished:
+            halfway.send(head[20:])
+        answer = await halfway.answer()
+        assert (answer.status, answer.headers["connection"]) == (200 if is_finished else 503, "close")
+        assert await halfway.ended() == b""
+
+
+async def test_a_connection_accepted_in_the_very_turn_of_the_stop_is_answered(tmp_path: Path) -> None:
+    async with running.daemon(tmp_path / "state") as daemon:
+        with socket.create_connection(("127.0.0.1", wire.port_of(daemon))) as client:
+            client.sendall(wire.request(daemon, "GET", "/healthz"))
+            client.setblocking(False)
+            # In the first turn the loop hears of it, in the second one it has accepted it and made nothing of it yet.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await daemon.server._stop_accepting()
+            daemon.server.should_exit = True
+            answer = await asyncio.get_running_loop().sock_recv(client, 65_536)
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_stop_that_sse_starlette_was_told_of_is_no_stop_for_the_next_daemon(tmp_path: Path) -> None:
+    # When imported it puts itself before uvicorn's signal handler, and remembers a stop as long as the process lives.
+    async with running.daemon(tmp_path / "state") as daemon, daemon.events() as stream:
+        daemon.server.handle_exit(signal.SIGTERM, None)
+        assert (await stream.rest())[-1].event == "Service.Stop"
+    async with running.daemon(tmp_path / "state") as daemon, daemon.events() as stream:
+        assert (await stream.next()).event == "Service.Connected"
+        assert (await daemon.call("HEAD", "/events"))[0] == 200
+        await daemon.call("POST", "/models/download/cancel", {"id": "nobody"})
+        assert (await stream.status("no-active-job"))["id"] == "nobody"
+        daemon.server.should_exit = True
+        assert (await stream.rest())[-1].event == "Service.Stop"
+
+
+async def test_of_hundreds_of_streams_the_healthy_end_within_a_second_and_the_stalled_soon_after(
+    tmp_path: Path,
+) -> None:
+    healthy, stalled = 300, 5
+    async with running.daemon(tmp_path / "state", max_streams_per_address=1_000) as daemon:
+        async with contextlib.AsyncExitStack() as opened:
+            for _ in range(stalled):
+                deaf = opened.enter_context(socket.socket())
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                deaf.connect(("127.0.0.1", wire.port_of(daemon)))
+                deaf.sendall(wire.request(daemon, "GET", "/events"))
+            streams = [await opened.enter_async_context(daemon.events()) for _ in range(healthy)]
+            reading = [asyncio.create_task(stream.rest()) for stream in streams]
+            connections = daemon.server.server_state.connections
+
+            def left_unread() -> int:
+                return sum(connection.transport.get_write_buffer_size() > 0 for connection in connections)
+
+            # Only so much that a stream can end without anybody reading its end: the harder case.
+            while left_unread() < stalled:
+                daemon.daemon.bus.tell(facts.answer("x" * 250, "no-active-job"))
+                await asyncio.sleep(0)
+            begin = time.monotonic()
+            daemon.server.should_exit = True
+            heard = await asyncio.gather(*reading)
+            assert time.monotonic() - begin < 1.0 + SLACK
+            assert {messages[-1].event for messages in heard} == {"Service.Stop"}
+            await processes.comes_true(lambda: not connections)
+            assert time.monotonic() - begin < 1.5 + SLACK
 
 
 async def test_two_daemons_of_one_process_stop_each_by_itself(tmp_path: Path) -> None:

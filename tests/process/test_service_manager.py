@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from arwd import server
 from tests import processes
 
 # As systemd does it: the sockets begin at descriptor 3, and LISTEN_PID names the process that may take them.
@@ -57,6 +58,8 @@ async def test_the_manager_hears_of_readiness_and_of_the_stop(tmp_path: Path, ma
         assert "STOPPING=1" not in manager.heard
         assert await daemon.stop() == 0
         await manager.hears("STOPPING=1")
+        (extension,) = (said for said in manager.heard if said.startswith("EXTEND_TIMEOUT_USEC="))
+        assert int(extension.partition("=")[2]) == server._LAST_RESORT * 1_000_000
     assert "WATCHDOG=1" not in manager.heard
 
 

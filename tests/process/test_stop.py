@@ -1,6 +1,10 @@
 """A daemon that is stopped, kindly or not, and what its next life makes of it."""
 
+import asyncio
+import contextlib
+import itertools
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,11 +15,29 @@ import pytest
 from tests import origin as origins
 from tests import processes
 from tests.origin import Origin, Serve, Stall
+from tests.processes import Child
 from tests.sse import Message
 
 HELD = 3_000_000
 AT_RISK = 1024 * 1024
 """Bytes of a job that a kill may cost."""
+SLACK = 1.0
+"""Seconds that a busy machine may add to a deadline."""
+HANGS = """
+import pathlib, sys, time
+from arwd import cli, database, server
+
+hang, commit = pathlib.Path(sys.argv[1]), database.Database._commit
+server._LAST_RESORT = float(sys.argv[2])
+
+def hangs(*arguments):
+    while hang.exists():
+        time.sleep(3600)
+    commit(*arguments)
+
+database.Database._commit = hangs
+sys.exit(cli.main(sys.argv[3:]))
+"""
 
 
 @pytest.fixture
@@ -132,3 +154,63 @@ async def test_a_pause_outlives_a_restart(tmp_path: Path, origin: Origin, data: 
         await daemon.call("POST", "/models/download/resume", {"id": "m"})
         assert (await stream.status("resumed"))["offset"] == HELD
         assert (await stream.status("complete", "error")).get("bytes") == len(data)
+
+
+async def test_a_database_that_hangs_holds_up_neither_the_streams_nor_the_end(tmp_path: Path, origin: Origin) -> None:
+    async with hanging(tmp_path, last_resort=4.0) as daemon, daemon.events() as stream:
+        await daemon.download("m", origin.url("m.gguf"))
+        await stream.until(lambda message: message.payload.get("downloaded") == HELD)
+        (tmp_path / "hang").touch()
+        begin = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        await stream.rest()  # raises if the end is not a clean one
+        assert time.monotonic() - begin < 1.0 + SLACK
+        assert await daemon.ended() == 0
+    assert b"was cut short" in daemon.log
+    async with processes.child(tmp_path / "state") as daemon:
+        assert (await daemon.settled("m"))["status"] == "complete"
+
+
+async def test_a_second_signal_is_obeyed_at_once_whatever_hangs(tmp_path: Path, origin: Origin) -> None:
+    async with hanging(tmp_path, last_resort=60.0) as daemon:
+        await daemon.download("m", origin.url("m.gguf"))
+        (tmp_path / "hang").touch()
+        # Its answer waits for a commit that does not come.
+        waiting = asyncio.create_task(daemon.call("POST", "/models/download", {"id": "n", "url": origin.url("n.gguf")}))
+        daemon.process.send_signal(signal.SIGTERM)
+        while (await daemon.call("GET", "/readyz"))[0] == 200:
+            await asyncio.sleep(0.01)
+        begin = time.monotonic()
+        assert await daemon.stop() == 0
+        assert time.monotonic() - begin < 2.0 + SLACK
+        await asyncio.wait([waiting])
+        assert waiting.exception() is not None or waiting.result()[0] >= 500
+    async with processes.child(tmp_path / "state") as daemon:
+        assert (await daemon.settled("m"))["status"] == "complete"
+
+
+async def test_what_is_accepted_while_the_stop_goes_on_is_there_afterwards(tmp_path: Path, origin: Origin) -> None:
+    body = {"id": "late", "url": origin.url("late.gguf")}
+    async with processes.child(tmp_path / "state") as daemon:
+        await daemon.download("m", origin.url("m.gguf"))
+        daemon.process.send_signal(signal.SIGTERM)
+        accepted = []
+        with contextlib.suppress(aiohttp.ClientError):
+            for number in itertools.count():
+                status, _ = await daemon.call("POST", "/models/download", body | {"id": f"late{number}"})
+                assert status in (200, 503)
+                if status == 200:
+                    accepted.append(f"late{number}")
+        assert await daemon.ended() == 0
+    assert accepted
+    async with processes.child(tmp_path / "state") as daemon:
+        async with daemon.events("until=done") as stream:
+            await stream.rest()
+        done = {model["id"] for model in (await daemon.call("GET", "/models"))[1] if model["status"] == "available"}
+    assert {*accepted, "m"} <= done
+
+
+def hanging(tmp_path: Path, *, last_resort: float) -> contextlib.AbstractAsyncContextManager[Child]:
+    """A daemon whose database commits nothing any more once the file `hang` is there."""
+    before = (sys.executable, "-c", HANGS, str(tmp_path / "hang"), str(last_resort))
+    return processes.child(tmp_path / "state", before=before)

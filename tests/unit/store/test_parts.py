@@ -165,7 +165,7 @@ async def test_a_validator_of_another_address_says_nothing(layout: Layout, names
 
 
 @pytest.mark.parametrize(
-    ("damage", "lost"), [("no control file", 0), ("no part", 0), ("garbage", 5), ("not ours", 0), ("too long", 11)]
+    ("damage", "lost"), [("no control file", 0), ("no part", 5), ("garbage", 5), ("not ours", 0), ("too long", 11)]
 )
 async def test_what_nobody_vouches_for_is_not_taken_up(layout: Layout, names: Names, damage: str, lost: int) -> None:
     await leave(layout, names)

@@ -272,3 +272,17 @@ async def test_hashing_that_falls_behind_catches_up_from_the_file(
         writer.put(data[at : at + 10_000])
     assert await writer.digest() == hashlib.sha256(data).hexdigest()
     await writer.close()
+
+
+async def test_a_cancel_of_the_digest_does_not_wait_for_the_gigabytes_before_it(descriptor: int) -> None:
+    size = 4 * 1024**3
+    os.ftruncate(descriptor, size)
+    writer = PartWriter(descriptor, size)
+    waiting = asyncio.create_task(writer.digest())
+    while not writer._hashed:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await writer.close()
+    assert writer._hashed < size
+    assert writer.prefix is None  # nor is anything vouched for that was not hashed
