@@ -174,10 +174,14 @@ def plan(
     boot_id: str | None = None,
     full_while: str | None = None,
     is_traced: bool = False,
+    clock: int | None = None,
 ) -> None:
     """Prepare this process: it dies when it comes by the point for the nth time; the machine was booted with this id;
-    its disk is full while a file is there; it begins only under a tracer.
+    its disk is full while a file is there; it begins only under a tracer;
+    its clock stands at so many nanoseconds.
     """
+    if clock is not None:
+        time.time_ns = lambda: clock
     if is_traced:
         _wait_for_a_tracer()
     if boot_id is not None:

@@ -42,6 +42,8 @@ class Machine(RuleBasedStateMachine):
         self.state_dir = disk.path / "state"
         self.history = History()
         self.accepted: set[str] = set()
+        self.clock: int | None = None
+        """Where the clock of the next lives stands, if it is wrong."""
         self.numbers = itertools.count(1)
         self.versions: list[bytes] = []
         self.runner = asyncio.Runner()
@@ -114,8 +116,9 @@ class Machine(RuleBasedStateMachine):
     def free_the_disk(self) -> None:
         self.disk.free()
 
-    @rule()
-    def kill(self) -> None:
+    @rule(clock=st.sampled_from([None, 0]))
+    def kill(self, clock: int | None) -> None:
+        self.clock = clock
         self.do(self._end(signal.SIGKILL))
         self.do(self._begin())
 
@@ -184,7 +187,7 @@ class Machine(RuleBasedStateMachine):
             await self._bear()
 
     async def _bear(self) -> None:
-        born = self.nursery.child(self.state_dir, environ=SETTINGS, **self.disk.planned)
+        born = self.nursery.child(self.state_dir, environ=SETTINGS, clock=self.clock, **self.disk.planned)
         self.daemon: Child = await self.life.enter_async_context(born)
         self.stream: Stream = await self.life.enter_async_context(self.daemon.events("after=0"))
         self.daemon.may_stumble = self.disk.is_full
