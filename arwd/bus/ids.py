@@ -56,15 +56,20 @@ class Ids:
         written = self._database.write(_reserve(limit))
 
         def reserved(_: object) -> None:
-            self._is_reserving = False
             if isinstance(written.exception(), StorageError):
-                # A full disk may have room again in a moment; whoever waits for an id is still there.
-                written.get_loop().call_later(_PATIENCE, self._replenish)
+                # A full disk may have room again in a moment; whoever waits for an id is still there. Until then no
+                # draw asks again: there may be thousands.
+                written.get_loop().call_later(_PATIENCE, self._retry)
             else:
+                self._is_reserving = False
                 self._reserved = limit
                 self._replenished()
 
         written.add_done_callback(reserved)
+
+    def _retry(self) -> None:
+        self._is_reserving = False
+        self._replenish()
 
 
 def _reserve(limit: int) -> Change:

@@ -42,13 +42,15 @@ def prune(cursor: sqlite3.Cursor) -> None:
 
     The newest milestone of a job that is still kept stays, so that whoever waits for its end hears of it.
     """
-    limit = days_ago(KEEP_DAYS)
+    # Old is what comes before the first that is not: a clock that was wrong for a moment makes nothing else old.
     (floor,) = cursor.execute(
-        "SELECT max(coalesce((SELECT max(id) FROM events WHERE time < ?), 0),"
+        "SELECT max(coalesce((SELECT max(id) FROM events WHERE id <"
+        " coalesce((SELECT min(id) FROM events WHERE time >= ?), 9e18)), 0),"
         " coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?), 0))",
-        (limit, KEEP_MILESTONES),
+        (days_ago(KEEP_DAYS), KEEP_MILESTONES),
     ).fetchone()
-    if floor:
+    # What was spared before lies below the floor, and must not bring it down.
+    if floor > (load_floor(cursor) or 0):
         cursor.execute(
             "DELETE FROM events WHERE id <= ? AND id NOT IN"
             " (SELECT max(id) FROM events WHERE job_id IN (SELECT job_id FROM jobs) GROUP BY job_id)",

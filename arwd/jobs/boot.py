@@ -3,9 +3,12 @@
 All of it happens before the first request is let in.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -18,8 +21,12 @@ from arwd.model import Job
 from arwd.states import TRANSITIONS, State, Trigger, advance
 from arwd.store import control, found, library
 from arwd.store.control import ControlFile
+from arwd.store.library import Doomed
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 5.0
+"""Seconds that a start waits for the last words of an earlier life to be recorded."""
 
 _Parts = Mapping[str, ControlFile]
 """The control files that count, by the names of their parts."""
@@ -58,19 +65,23 @@ async def take_up(
             recovering.append(worker)
         elif job.state is State.QUEUED:
             offer(worker)
-    for worker in recovering:
-        await worker.finished.wait()
+    with contextlib.suppress(TimeoutError):
+        # A database that takes nothing must not keep the daemon from saying so: the workers go on trying.
+        async with asyncio.timeout(_PATIENCE):
+            for worker in recovering:
+                await worker.finished.wait()
 
 
-def drop_doomed(names: list[str], rooms: Rooms) -> None:
+def drop_doomed(files: list[Doomed], rooms: Rooms) -> None:
     """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
     # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
     with fs.translate_errors("cannot unlink what an earlier life condemned"):
         owned = {model.name for model in rooms.library} | set(control.survey(rooms.layout))
-        for name in names:
-            if name not in owned:
-                rooms.layout.final(name).unlink(missing_ok=True)
-            rooms.bus.publish(changes=(library.bury(name),))
+        for file in files:
+            # Nor is it the condemned file any more if somebody put one of his own there.
+            if file.name not in owned and library.is_same(rooms.layout.final(file.name), file):
+                _drop(rooms.layout.final(file.name))
+            rooms.bus.publish(changes=(library.bury(file),))
 
 
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
@@ -90,7 +101,7 @@ def _drop_stray_secrets(rooms: Rooms, jobs: list[Job]) -> set[str]:
     kept = {job.job_id for job in jobs if not job.is_final}
     found = {path.name for path in rooms.layout.secrets.iterdir()}
     for name in found - kept:
-        ledger.drop_secret(rooms.layout.secret(name))
+        _drop(rooms.layout.secret(name))
     return found & kept
 
 
@@ -101,13 +112,21 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
     placed = {model.name for model in rooms.library}
     for name, known in parts.items():
         if known.checked is not None and name in placed and known.job_id not in unfinished:
-            rooms.layout.control_file(name).unlink(missing_ok=True)
+            _drop(rooms.layout.control_file(name))
     for path in rooms.layout.models.glob(".*.part.json.tmp"):
-        path.unlink(missing_ok=True)
+        _drop(path)
     for path in rooms.layout.models.glob("*.part.json"):
         name = path.name.removesuffix(".part.json")
-        if name not in parts and not os.path.lexists(rooms.layout.part(name)):
-            path.unlink(missing_ok=True)  # damaged, and there is nothing that it could vouch for
+        if name not in parts and not os.path.lexists(rooms.layout.part(name)) and control.was_ours(path):
+            _drop(path)  # damaged, and there is nothing that it could vouch for
+
+
+def _drop(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        # Whatever it is, it is no reason not to start.
+        log.warning("%s was left lying: %s", path.name, error.strerror, extra={"event": "stray_left"})
 
 
 def _requeued(job: Job, rooms: Rooms) -> Job:
@@ -127,6 +146,6 @@ def _url(job: Job, rooms: Rooms) -> str:
 def _is_checked(job: Job, rooms: Rooms, parts: _Parts) -> bool:
     """Was this job's file checked, and only its place, or the word of it, is missing?"""
     known = parts.get(job.name or "")
-    if job.name is None or known is None or known.id != job.id or known.checked is None:
+    if job.name is None or known is None or known.job_id != job.job_id or known.checked is None:
         return False
     return found.is_checked(rooms.layout, job.name, known.checked)

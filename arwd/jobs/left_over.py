@@ -1,23 +1,32 @@
 """What jobs leave: the part of a failed one, which the next one takes over or drops; a file that nobody lists."""
 
 import functools
-import os
 
 from arwd.database import After
 from arwd.jobs.rooms import Rooms
-from arwd.model import Job
+from arwd.model import Job, Model
 from arwd.states import State
-from arwd.store import control, library
+from arwd.store import control, found, library
 
 
 def discarding(rooms: Rooms, failed: Job | None) -> After | None:
     """The deletion of the part that this job left, if it failed and left one."""
     if failed is None or failed.state is not State.FAILED or failed.name is None:
         return None
-    return functools.partial(control.discard, rooms.layout, failed.name, failed.id)
+    return functools.partial(_discard, rooms, failed.name, failed.id)
 
 
-def bury(rooms: Rooms, name: str) -> None:
+def _discard(rooms: Rooms, name: str, model_id: str) -> None:
+    known = control.read(rooms.layout.control_file(name))
+    control.discard(rooms.layout, name, model_id)
+    # It may have had its final name already when the job failed; then nobody else lists it.
+    if known is None or known.id != model_id or known.checked is None or name in {each.name for each in rooms.library}:
+        return
+    if found.is_file(rooms.layout.final(name), known.checked):
+        rooms.layout.final(name).unlink(missing_ok=True)
+
+
+def bury(rooms: Rooms, model: Model) -> None:
     """A condemned file was unlinked: write that down. If it is still there, the next life tries again."""
-    if not os.path.lexists(rooms.layout.final(name)):
-        rooms.bus.publish(changes=(library.bury(name),))
+    if not library.is_same(rooms.library.path(model), model):
+        rooms.bus.publish(changes=(library.bury(model),))

@@ -37,7 +37,7 @@ class Manager:
         self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    async def boot(self, jobs: list[Job], doomed: list[str]) -> None:
+    async def boot(self, jobs: list[Job], doomed: list[library.Doomed]) -> None:
         """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
         boot.drop_doomed(doomed, self._rooms)
         await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
@@ -118,9 +118,9 @@ class Manager:
             self._rooms.library.drop(model_id)
             gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
             try:
-                changes = library.forget(model_id), library.doom(model.name)
+                changes = library.forget(model_id), library.doom(model)
                 await self._rooms.bus.publish(gone, changes=changes, after=tidy)
-                left_over.bury(self._rooms, model.name)
+                left_over.bury(self._rooms, model)
             except errors.StorageError:
                 if self._rooms.library.get(model_id) is None:
                     self._rooms.library.put(model)  # it is still there

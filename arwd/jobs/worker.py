@@ -175,14 +175,14 @@ class Worker:
         news = (facts.changed("downloaded", job.id), last)
         outdated = [] if replaced is None or replaced.name == name else [replaced]
         tidy = library.tidying(self._part.control_file, self._secret, *map(library.path, outdated))
-        changes = (record_model(model), *(doom(old.name) for old in outdated))
+        changes = (record_model(model), *map(doom, outdated))
         await asyncio.shield(self._conclude(*news, changes=changes, after=tidy))
         for old in outdated:
-            left_over.bury(self._rooms, old.name)
+            left_over.bury(self._rooms, old)
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
-        if isinstance(error, errors.Sha256Mismatch) or not self._part.held:
+        if isinstance(error, errors.Sha256Mismatch) or (self._part.is_taken_up and not self._part.held):
             await self._discard()
         await self._sync_part()
         sentence = str(error)

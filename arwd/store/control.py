@@ -4,9 +4,12 @@ Rule: it is whole or it counts for nothing. It is replaced in one step, and seal
 was written vouches for nothing.
 """
 
+import errno
 import functools
 import logging
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +23,8 @@ from arwd.store.layout import Layout
 log = logging.getLogger(__name__)
 
 _ENDING = ".part.json"
+_MOST_BYTES = 64 * 1024
+_OURS = re.compile(rb'\{"id":"[^"]*","job_id":"job_[0-9a-f]{10}"')
 
 
 class Prefix(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +93,23 @@ def checked(status: os.stat_result, sha256: str, *, length_known: bool) -> Check
     )
 
 
+def is_wanted(blank: ControlFile, said: ControlFile) -> bool:
+    """PURE: may a part of this model that no job remembers be what this one asks for?"""
+    return said.url == blank.url and said.sha256 in (None, blank.sha256)
+
+
+def taken_over(blank: ControlFile, said: ControlFile, *, held: int, is_checked: bool) -> ControlFile:
+    """PURE: what a job knows of a part that an earlier one left, `held` bytes of which may be trusted."""
+    # Another address may serve the same file; its validator says nothing of the one that was kept.
+    validator = said.validator if said.url == blank.url else None
+    known = replace(blank, size=said.size, validator=validator, synced=min(said.synced, held), prefix=said.prefix)
+    # What was checked for another job was not asked for by this one: its own digest decides, or the server.
+    if not is_checked or said.checked is None:
+        return known
+    is_same_job = said.job_id == blank.job_id
+    return replace(known, checked=said.checked) if is_same_job or said.checked.sha256 == blank.sha256 else known
+
+
 def write(path: Path, control: ControlFile) -> None:
     """Replace the control file, durably. Blocks; OSError."""
     bare = msgspec.json.encode(replace(control, seal=""))
@@ -95,12 +117,15 @@ def write(path: Path, control: ControlFile) -> None:
 
 
 def read(path: Path) -> ControlFile | None:
-    """What the control file says; None if there is none, or if it is not as it was written. Blocks."""
+    """What the control file says; None if there is none, or if it is not as it was written. Blocks.
+
+    OSError where it cannot be read just now: that says nothing about it.
+    """
     try:
-        control = msgspec.json.decode(path.read_bytes(), type=ControlFile)
+        control = msgspec.json.decode(_bytes(path), type=ControlFile)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.warning("%s cannot be read: %s", path.name, error, extra={"event": "control_file_damaged"})
         return None
     bare = msgspec.json.encode(replace(control, seal=""))
@@ -124,9 +149,36 @@ def discard(layout: Layout, name: str, model_id: str) -> None:
 
 def survey(layout: Layout) -> dict[str, ControlFile]:
     """Every control file that counts, by the name of its part. Blocks; OSError."""
-    names = [path.name.removesuffix(_ENDING) for path in layout.models.iterdir() if path.name.endswith(_ENDING)]
-    found = {name: read(layout.control_file(name)) for name in sorted(names)}
-    return {name: control for name, control in found.items() if control is not None}
+    found: dict[str, ControlFile] = {}
+    for name in sorted(path.name for path in layout.models.iterdir() if path.name.endswith(_ENDING)):
+        try:
+            control = read(layout.models / name)
+        except OSError as error:
+            log.warning("%s cannot be read now: %s", name, error, extra={"event": "control_file_unreadable"})
+            continue
+        if control is not None:
+            found[name.removesuffix(_ENDING)] = control
+    return found
+
+
+def was_ours(path: Path) -> bool:
+    """Was this a control file before it was damaged? Another program may call its files so. Blocks."""
+    try:
+        return _OURS.match(_bytes(path)) is not None
+    except OSError:
+        return False
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of a plain file; of anything else none. Never waits for a pipe that somebody put there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return b""
+        raise
+    with open(descriptor, "rb", closefd=True) as file:
+        return file.read(_MOST_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
 
 
 @functools.cache

@@ -3,17 +3,25 @@
 import os
 import stat
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from arwd.store import control
 from arwd.store.control import Checked, ControlFile
 from arwd.store.layout import Layout
+from arwd.store.names import Claim
+
+Use = Literal["go on", "prove", "begin anew", "discard", "leave"]
+"""What the part under a name is good for: bytes of ours; bytes of another program, which may be this file's; a name
+only; nothing, and it is ours; nothing, and it is not.
+"""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A part as it was found. With none of these set: there is nothing, or it belongs to another model."""
+    """A part as it was found."""
 
+    use: Use
     control: ControlFile | None = None
     """What vouches for it."""
     held: int = 0
@@ -24,25 +32,29 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes without a control file: another program left them."""
     is_checked: bool = False
     """The very file that was checked is here, as the part or under its final name."""
-    is_in_the_way: bool = False
-    """Nothing of the part can be trusted, and its final name is that of some other file by now."""
 
 
-def look(layout: Layout, name: str, model_id: str) -> Found:
-    """What this model has under this name. Blocks."""
+def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Found:  # noqa: FBT001 (for a thread)
+    """What lies under the claimed name. `is_ours`: it was settled as this job's before. Blocks; OSError."""
+    name = claim.settled
     there = _size(layout.part(name))
     known = control.read(layout.control_file(name))
+    # A file that is not this model's has the final name: nothing can be put there.
+    is_free = claim.is_own or not os.path.lexists(layout.final(name))
+    if known is None and os.path.lexists(layout.control_file(name)):
+        return Found(use="begin anew", lost=there) if is_ours and is_free else Found(use="leave")
     if known is None:
-        is_damaged = os.path.lexists(layout.control_file(name))
-        return Found(lost=there) if is_damaged else Found(bare=there)
-    if known.id != model_id:
-        return Found()
+        can_be_used = there and is_free and _is_alone(layout.part(name))
+        return Found(use="prove", bare=there) if can_be_used else Found(use="leave")
+    if known.id != wanted.id:
+        return Found(use="leave")
+    if not is_ours and not control.is_wanted(wanted, known):
+        return Found(use="discard")
     if known.checked is not None and is_checked(layout, name, known.checked):
-        return Found(control=known, held=known.checked.bytes, is_checked=True)
+        return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True)
     held = trusted(there, known, control.boot_id())
-    is_in_the_way = not held and os.path.lexists(layout.final(name))
     lost = 0 if held else max(there, known.synced)
-    return Found(control=known, held=held, lost=lost, is_in_the_way=is_in_the_way)
+    return Found(use="go on" if held or is_free else "discard", control=known, held=held, lost=lost)
 
 
 def trusted(there: int, known: ControlFile, boot_id: str) -> int:
@@ -70,6 +82,14 @@ def is_file(path: Path, checked: Checked) -> bool:
 def _size(path: Path) -> int:
     try:
         status = path.stat(follow_symlinks=False)
-    except OSError:
+    except FileNotFoundError:
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _is_alone(path: Path) -> bool:
+    """Has the file no other name, under which we would write into it?"""
+    try:
+        return path.stat(follow_symlinks=False).st_nlink == 1
+    except FileNotFoundError:
+        return False

@@ -23,6 +23,14 @@ _DOOMED = "doomed:"
 _decoder = msgspec.msgpack.Decoder(Model)
 
 
+class Doomed(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that nobody lists any more, by name, size and modification time: this very one, no other of its name."""
+
+    name: str
+    bytes: int
+    mtime_ns: int
+
+
 class Library:
     """The models under their ids."""
 
@@ -51,11 +59,7 @@ class Library:
 
     def is_unchanged(self, model: Model) -> bool:
         """Is the file still the one that was verified (size and modification time)?"""
-        try:
-            status = self.path(model).stat(follow_symlinks=False)
-        except OSError:
-            return False
-        return (status.st_size, status.st_mtime_ns) == (model.bytes, model.mtime_ns)
+        return is_same(self.path(model), model)
 
     async def place(self, name: str, checked: Checked, *, replaces: bool) -> None:
         """Give the checked part its final name, durably, in one rename: the commit point. StorageError.
@@ -115,28 +119,46 @@ def forget(model_id: str) -> Change:
     return change
 
 
-def doom(name: str) -> Change:
-    """The change that condemns a file whose model is gone: if we end before it is unlinked, the next life does it."""
+def doom(model: Model) -> Change:
+    """The change that condemns a model's file: if we end before it is unlinked, the next life does it."""
 
     def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, 1)", (_DOOMED + name,))
+        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, 1)", (_mark(_doomed(model)),))
 
     return change
 
 
-def bury(name: str) -> Change:
+def bury(file: Doomed | Model) -> Change:
     """The change that records: the condemned file is gone."""
+    mark = _mark(file if isinstance(file, Doomed) else _doomed(file))
 
     def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("DELETE FROM marks WHERE name = ?", (_DOOMED + name,))
+        cursor.execute("DELETE FROM marks WHERE name = ?", (mark,))
 
     return change
 
 
-def load_doomed(cursor: sqlite3.Cursor) -> list[str]:
-    """The names of the condemned files."""
+def load_doomed(cursor: sqlite3.Cursor) -> list[Doomed]:
+    """The condemned files."""
     rows = cursor.execute("SELECT name FROM marks WHERE substr(name, 1, ?) = ?", (len(_DOOMED), _DOOMED))
-    return [name.removeprefix(_DOOMED) for (name,) in rows]
+    return [msgspec.json.decode(name.removeprefix(_DOOMED), type=Doomed) for (name,) in rows]
+
+
+def is_same(path: Path, file: Doomed | Model) -> bool:
+    """Is the file there still this one (size and modification time)? Blocks."""
+    try:
+        status = path.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
+
+
+def _doomed(model: Model) -> Doomed:
+    return Doomed(name=model.name, bytes=model.bytes, mtime_ns=model.mtime_ns)
+
+
+def _mark(file: Doomed) -> str:
+    return _DOOMED + msgspec.json.encode(file).decode()
 
 
 def load(cursor: sqlite3.Cursor) -> list[Model]:

@@ -14,7 +14,7 @@ from arwd import fs
 from arwd.errors import NotSynced, PartChanged
 from arwd.model import Job
 from arwd.store import checkpoint, control, found
-from arwd.store.control import Checked, ControlFile
+from arwd.store.control import Checked
 from arwd.store.found import Found
 from arwd.store.layout import Layout
 from arwd.store.names import Claim, Names
@@ -40,6 +40,8 @@ class Part:
         self.length_known = True
         self.unproven = 0
         """Bytes that another program left under our name: not ours until they are proved to be this file's."""
+        self.is_taken_up = True
+        """Is it known what an earlier transfer left? Until then nothing may be dropped."""
         self.is_pieced = False
         """Do its bytes come from more than one response?"""
 
@@ -83,23 +85,23 @@ class Part:
         return self._layout.part(self._claim.settled)
 
     async def take_up(self) -> int:
-        """Look for what an earlier transfer left; what is not ours is left alone.
-
-        Returns how many bytes were ours and are given up, as nothing vouches for them.
-        """
+        """Look for what an earlier transfer left. Returns how many bytes were ours, and nothing vouches for them."""
         is_ours = self.name is not None
         if not self._claim.hold():
             return 0
-        there = await fs.in_thread(found.look, self._layout, self._claim.settled, self._blank.id)
-        if is_ours and there.is_in_the_way and not self._claim.is_own:
-            await self.discard()
-        elif is_ours and there.control is not None:
-            self._take_over(there.control, there)
-        elif there.bare:
-            self.unproven = there.bare
-        elif not is_ours or not there.lost:
-            self._claim.give_up()
-            return 0
+        self.is_taken_up = False
+        with fs.translate_errors(f"cannot look for {self.name}.part"):
+            there = await fs.in_thread(found.look, self._layout, self._claim, self._blank, is_ours)
+        self.is_taken_up = True
+        match there.use:
+            case "go on":
+                self._take_over(there)
+            case "prove":
+                self.unproven = there.bare
+            case "discard":
+                await self.discard()
+            case "leave":
+                self._claim.give_up()
         return there.lost
 
     async def begin(
@@ -200,8 +202,9 @@ class Part:
 
     async def own(self, *, size: int, validator: str | None) -> None:
         """The bytes that another program left are proved: from now on they are ours. StorageError."""
-        await self._save(size=size, validator=validator)
+        # Ours before it is written down: a cancel in between must know what it leaves.
         self._held, self.unproven, self.is_pieced = self.unproven, 0, True
+        await self._save(size=size, validator=validator)
 
     def disown(self) -> None:
         """The name is not ours: what lies there is left alone."""
@@ -212,14 +215,11 @@ class Part:
         """The name is no longer reserved: what lies on disk speaks for itself."""
         self._claim.release()
 
-    def _take_over(self, said: ControlFile, there: Found) -> None:
-        # Another address may serve the same file; its validator says nothing of the one we kept.
-        validator = said.validator if said.url == self._blank.url else None
-        checked, synced = said.checked if there.is_checked else None, min(said.synced, there.held)
-        said = replace(self._blank, size=said.size, validator=validator, synced=synced, prefix=said.prefix)
-        self._known = replace(said, checked=checked)
+    def _take_over(self, there: Found) -> None:
+        assert there.control is not None
+        self._known = control.taken_over(self._blank, there.control, held=there.held, is_checked=there.is_checked)
         self._held, self.is_pieced = there.held, there.held > 0
-        self.length_known = checked is None or checked.length_known
+        self.length_known = self.checked is None or self.checked.length_known
 
     async def _open(self, start: int) -> None:
         descriptor = await fs.in_thread(fs.open_at_length, self._path, start, undo=os.close)

@@ -157,13 +157,19 @@ def test_a_file_is_synced_before_it_takes_the_name_and_its_directory_after(
     assert steps == ["file", "rename", "directory"]
 
 
-def test_a_link_in_place_of_the_scratch_file_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
+@pytest.mark.parametrize("kind", ["symbolic link", "second name", "pipe"])
+def test_what_lies_in_place_of_the_scratch_file_is_not_written_through(tmp_path: Path, kind: str) -> None:
+    victim, scratch = tmp_path / "victim", tmp_path / ".list.tmp"
     victim.write_bytes(b"untouched")
-    (tmp_path / ".list.tmp").symlink_to(victim)
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        fs.write_atomic(tmp_path / "list", b"new")
-    assert victim.read_bytes() == b"untouched"
+    match kind:
+        case "symbolic link":
+            scratch.symlink_to(victim)
+        case "second name":
+            os.link(victim, scratch)
+        case _:
+            os.mkfifo(scratch)
+    fs.write_atomic(tmp_path / "list", b"new")
+    assert (victim.read_bytes(), (tmp_path / "list").read_bytes()) == (b"untouched", b"new")
 
 
 def test_a_rename_moves_the_file(tmp_path: Path) -> None:

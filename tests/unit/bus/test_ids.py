@@ -166,3 +166,13 @@ async def test_the_start_fails_when_the_first_block_cannot_be_had(monkeypatch: p
     with pytest.raises(StorageError):
         await made.begin()
     assert made._reserved == made.last == RESERVED
+
+
+async def test_a_thousand_draws_on_a_full_disk_ask_for_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.02)
+    full = FullDisk()
+    made = Ids(full, lambda: None)  # type: ignore[arg-type]
+    for _ in range(1_000):
+        assert made.draw() is None
+        await asyncio.sleep(0)
+    assert full.writes < 20

@@ -104,11 +104,22 @@ def test_pruning_leaves_exactly_as_many_as_may_be_kept(cursor: sqlite3.Cursor, m
     assert journal.load_floor(cursor) is None
 
 
-def test_the_journal_never_has_a_gap_in_its_middle_even_if_the_clock_went_back(cursor: sqlite3.Cursor) -> None:
+def test_an_event_of_a_clock_that_was_wrong_makes_nothing_old_that_came_before_it(cursor: sqlite3.Cursor) -> None:
     record(cursor, event(1, time=days_ago(1)), event(2, time=days_ago(40)), event(3, time=days_ago(1)))
     journal.prune(cursor)
-    assert kept(cursor) == [3]
-    assert journal.load_floor(cursor) == 2
+    assert kept(cursor) == [1, 2, 3]
+
+
+def test_what_was_spared_does_not_bring_the_floor_down(cursor: sqlite3.Cursor) -> None:
+    cursor.execute(
+        "INSERT INTO jobs (job_id, id, sequence, is_final, record) VALUES ('job_a', 'm', 1, 1, x'00')",
+    )
+    record(cursor, event(1, time=days_ago(40), job_id="job_a"), event(2, time=days_ago(40), job_id="job_b"))
+    record(cursor, event(3, time=days_ago(1)))
+    for _ in range(2):
+        journal.prune(cursor)
+        there = [number for (number,) in cursor.execute("SELECT id FROM events ORDER BY id")]
+        assert (there, kept(cursor), journal.load_floor(cursor)) == ([1, 3], [3], 2)
 
 
 def test_pruning_again_never_lowers_the_floor(cursor: sqlite3.Cursor) -> None:
