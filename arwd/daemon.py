@@ -129,6 +129,10 @@ class Daemon:
         await _attempt("requeueing every job", requeued, _DEADLINE)
         await _attempt("making the parts durable", self.manager.sync(), _SYNC_DEADLINE)
 
+    async def settle(self) -> None:
+        """Carry out what was asked for while the rooms were closing: a cancel is answered before it is done."""
+        await _attempt("carrying out the last cancels", self.manager.stop(), _DEADLINE)
+
     async def close(self) -> None:
         """Close what is left, the database last."""
         await self.session.close()
@@ -140,6 +144,8 @@ async def _attempt(what: str, step: Awaitable[None], deadline: float) -> None:
     try:
         async with asyncio.timeout(deadline):
             await step
+    except TimeoutError:
+        log.warning("The stop went on without %s within %g s", what, deadline, extra={"event": "stop_step_late"})
     except Exception:
         # Whatever one step could not do, the others still can, and the socket and the lock must be given back.
         log.exception("The stop went on without %s", what, extra={"event": "stop_step_failed"})

@@ -104,6 +104,7 @@ class Server(uvicorn.Server):
         await self._daemon.quiesce()
         await self._stop_accepting()
         await super().shutdown(sockets)
+        await self._daemon.settle()
 
     async def _stop_accepting(self) -> None:
         for server in self.servers:

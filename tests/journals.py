@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ def rows(state_dir: Path, wanted: Callable[[Row], bool] = lambda _: True) -> lis
         found = database.execute("SELECT id, kind, model_id, job_id, data FROM events ORDER BY id").fetchall()
     read = [Row(*columns, json.loads(data)) for *columns, data in found]  # type: ignore[arg-type]
     return [row for row in read if wanted(row)]
+
+
+@contextlib.contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Meanwhile another program is writing: nothing can be recorded."""
+    with contextlib.closing(sqlite3.connect(state_dir / "arwd.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
 
 
 def milestones(messages: Iterable[Message]) -> list[tuple[int, str, dict[str, Any]]]:

@@ -104,7 +104,8 @@ class Visitors:
             self.answers.accepted.append(model_id)
 
     async def _listen(self) -> None:
-        assert await self._ask("GET", "/events?replay=3&until=done&id=m0") in (200, 404)
+        # Without an Accept for event streams, a daemon that stops says so in plain HTTP.
+        assert await self._ask("GET", "/events?replay=3&until=done&id=m0") in (200, 404, 503)
 
     async def _ask(self, method: str, target: str, body: str = "") -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
