@@ -42,6 +42,8 @@ class Machine(RuleBasedStateMachine):
         self.state_dir = disk.path / "state"
         self.history = History()
         self.accepted: set[str] = set()
+        self.paused: set[str | None] = set()
+        """The jobs that were paused when the last life ended."""
         self.clock: int | None = None
         """Where the clock of the next lives stands, if it is wrong."""
         self.numbers = itertools.count(1)
@@ -191,6 +193,9 @@ class Machine(RuleBasedStateMachine):
         self.daemon: Child = await self.life.enter_async_context(born)
         self.stream: Stream = await self.life.enter_async_context(self.daemon.events("after=0"))
         self.daemon.may_stumble = self.disk.is_full
+        _, listed = await self.daemon.call("GET", "/models/jobs")
+        resumed = [job for job in listed["jobs"] if job["job_id"] in self.paused and job["status"] != "paused"]
+        assert resumed == [], "a pause must outlive its daemon"
         # Whoever has been answered has been served: from here on a signal is handled.
         self.listening = asyncio.create_task(self._listen())
 
@@ -209,6 +214,7 @@ class Machine(RuleBasedStateMachine):
         self.history.assert_nothing_lost(milestones)
         starts = [row.id for row in milestones if row.kind == "Service.Start"]
         self.history.assert_begun(starts[-1])
+        self.paused = {row.job_id for row in oracle.latest(milestones) if row.payload["status"] == "paused"}
 
     async def _settle(self) -> None:
         """Nothing is wrong any more: everything comes to its end."""
