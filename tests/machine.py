@@ -24,6 +24,8 @@ from tests.processes import Child
 from tests.running import Stream
 
 SIZE = 600_000
+PACE = 0.004
+"""Seconds between two pieces: slow enough that much can happen in the middle of a file."""
 PATIENCE = 30.0
 """Seconds in which everything must come to its end once nothing is wrong any more."""
 SETTINGS = {"ARWD_STALL_TIMEOUT": "1"}
@@ -118,10 +120,18 @@ class Machine(RuleBasedStateMachine):
     def free_the_disk(self) -> None:
         self.disk.free()
 
-    @rule(clock=st.sampled_from([None, 0]))
-    def kill(self, clock: int | None) -> None:
+    @rule()
+    def hang_up(self) -> None:
+        """Those that stalled are given up."""
+        stalled, self.origin.go_on = self.origin.go_on, asyncio.Event()
+        stalled.set()
+
+    @rule(clock=st.sampled_from([None, 0]), is_published_anew=st.booleans())
+    def kill(self, clock: int | None, is_published_anew: bool) -> None:
         self.clock = clock
         self.do(self._end(signal.SIGKILL))
+        if is_published_anew:
+            self.do(self._publish())
         self.do(self._begin())
 
     @rule()
@@ -158,7 +168,7 @@ class Machine(RuleBasedStateMachine):
 
     @property
     def healthy(self) -> Serve:
-        return Serve(pace=0.001, etag=self.etag)
+        return Serve(pace=PACE, etag=self.etag)
 
     async def _open(self) -> None:
         self.origin = await self.around.enter_async_context(origins.running(b""))
