@@ -37,16 +37,20 @@ async def take_up(
     with fs.translate_errors("cannot look through what an earlier life left"):
         parts = control.survey(rooms.layout)
         _unlist_missing(rooms, parts)
-        _drop_stray_secrets(rooms, jobs)
+        secrets = _drop_stray_secrets(rooms, jobs)
         _drop_stray_control_files(rooms, parts, jobs)
+    names = {known.job_id: name for name, known in parts.items()}
     recovering: list[Worker] = []
     for job in jobs:
         if job.is_final:
             roster.keep(job)
             roster.make_newest(job)
             continue
-        job, url = _revived(job, rooms, parts)
-        worker = employ(job, url)
+        if job.name is None:
+            # The control file is written before the database hears of the name.
+            job = replace(job, name=names.get(job.job_id))
+        job = _requeued(job, rooms)
+        worker = employ(job, _url(job, rooms) if job.job_id in secrets else job.url)
         if job.name is not None:
             rooms.names.hold(job.name, job.id)
         if job.state is State.QUEUED and _is_checked(job, rooms, parts):
@@ -80,12 +84,14 @@ def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
     rooms.bus.publish(after=rooms.library.tidying())
 
 
-def _drop_stray_secrets(rooms: Rooms, jobs: list[Job]) -> None:
+def _drop_stray_secrets(rooms: Rooms, jobs: list[Job]) -> set[str]:
+    """The ids of the jobs that have a secret."""
     # A kill between a job's last event and the removal of its URL, or in the middle of writing one, leaves it.
     kept = {job.job_id for job in jobs if not job.is_final}
-    for path in rooms.layout.secrets.iterdir():
-        if path.name not in kept:
-            ledger.drop_secret(path)
+    found = {path.name for path in rooms.layout.secrets.iterdir()}
+    for name in found - kept:
+        ledger.drop_secret(rooms.layout.secret(name))
+    return found & kept
 
 
 def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> None:
@@ -104,16 +110,18 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
             path.unlink(missing_ok=True)  # damaged, and there is nothing that it could vouch for
 
 
-def _revived(job: Job, rooms: Rooms, parts: _Parts) -> tuple[Job, str]:
-    """The unfinished job as it goes on, and its full URL; one that was running is queued again."""
-    if job.name is None:
-        # The control file is written before the database hears of the name.
-        job = replace(job, name=next((name for name, known in parts.items() if known.job_id == job.job_id), None))
+def _requeued(job: Job, rooms: Rooms) -> Job:
+    """The unfinished job as it goes on: one that was running is queued again."""
     if Trigger.REQUEUE in TRANSITIONS[job.state]:
         job = replace(job, state=advance(job.state, Trigger.REQUEUE))
         rooms.bus.publish(facts.milestone(job, "queued"), changes=(ledger.record(job),))
+    return job
+
+
+def _url(job: Job, rooms: Rooms) -> str:
+    """The job's full URL. A secret that is damaged is not this job's any more."""
     url = ledger.read_secret(rooms.layout.secret(job.job_id)) or job.url
-    return job, url if net.shown(url) == job.url else job.url
+    return url if net.shown(url) == job.url else job.url
 
 
 def _is_checked(job: Job, rooms: Rooms, parts: _Parts) -> bool:

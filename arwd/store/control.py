@@ -4,6 +4,7 @@ Rule: it is whole or it counts for nothing. It is replaced in one step, and seal
 was written vouches for nothing.
 """
 
+import functools
 import logging
 import os
 from pathlib import Path
@@ -128,6 +129,7 @@ def survey(layout: Layout) -> dict[str, ControlFile]:
     return {name: control for name, control in found.items() if control is not None}
 
 
+@functools.cache
 def boot_id() -> str:
     """Which boot of the machine this is; empty where it cannot be told."""
     try:
