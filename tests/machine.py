@@ -24,6 +24,8 @@ from tests.processes import Child
 from tests.running import Stream
 
 SIZE = 600_000
+PACE = 0.004
+"""Seconds between two pieces: slow enough that much can happen in the middle of a file."""
 PATIENCE = 30.0
 """Seconds in which everything must come to its end once nothing is wrong any more."""
 SETTINGS = {"ARWD_STALL_TIMEOUT": "1"}
@@ -42,6 +44,8 @@ class Machine(RuleBasedStateMachine):
         self.state_dir = disk.path / "state"
         self.history = History()
         self.accepted: set[str] = set()
+        self.paused: set[str | None] = set()
+        """The jobs that were paused when the last life ended."""
         self.clock: int | None = None
         """Where the clock of the next lives stands, if it is wrong."""
         self.numbers = itertools.count(1)
@@ -116,10 +120,18 @@ class Machine(RuleBasedStateMachine):
     def free_the_disk(self) -> None:
         self.disk.free()
 
-    @rule(clock=st.sampled_from([None, 0]))
-    def kill(self, clock: int | None) -> None:
+    @rule()
+    def hang_up(self) -> None:
+        """Those that stalled are given up."""
+        stalled, self.origin.go_on = self.origin.go_on, asyncio.Event()
+        stalled.set()
+
+    @rule(clock=st.sampled_from([None, 0]), is_published_anew=st.booleans())
+    def kill(self, clock: int | None, is_published_anew: bool) -> None:
         self.clock = clock
         self.do(self._end(signal.SIGKILL))
+        if is_published_anew:
+            self.do(self._publish())
         self.do(self._begin())
 
     @rule()
@@ -156,7 +168,7 @@ class Machine(RuleBasedStateMachine):
 
     @property
     def healthy(self) -> Serve:
-        return Serve(pace=0.001, etag=self.etag)
+        return Serve(pace=PACE, etag=self.etag)
 
     async def _open(self) -> None:
         self.origin = await self.around.enter_async_context(origins.running(b""))
@@ -191,6 +203,9 @@ class Machine(RuleBasedStateMachine):
         self.daemon: Child = await self.life.enter_async_context(born)
         self.stream: Stream = await self.life.enter_async_context(self.daemon.events("after=0"))
         self.daemon.may_stumble = self.disk.is_full
+        _, listed = await self.daemon.call("GET", "/models/jobs")
+        resumed = [job for job in listed["jobs"] if job["job_id"] in self.paused and job["status"] != "paused"]
+        assert resumed == [], "a pause must outlive its daemon"
         # Whoever has been answered has been served: from here on a signal is handled.
         self.listening = asyncio.create_task(self._listen())
 
@@ -209,6 +224,7 @@ class Machine(RuleBasedStateMachine):
         self.history.assert_nothing_lost(milestones)
         starts = [row.id for row in milestones if row.kind == "Service.Start"]
         self.history.assert_begun(starts[-1])
+        self.paused = {row.job_id for row in oracle.latest(milestones) if row.payload["status"] == "paused"}
 
     async def _settle(self) -> None:
         """Nothing is wrong any more: everything comes to its end."""

@@ -102,6 +102,11 @@ def ends(milestones: Iterable[Row], job_id: str) -> list[str]:
     return [row.payload["status"] for row in milestones if row.job_id == job_id and row.is_final]
 
 
+def latest(milestones: Iterable[Row]) -> Collection[Row]:
+    """The newest milestone of each job."""
+    return {row.job_id: row for row in milestones if row.kind == "Models.DownloadProgress"}.values()
+
+
 def _story(milestones: Iterable[Row], job_id: str) -> list[str]:
     return [row.payload["status"] for row in milestones if row.job_id == job_id and "status" in row.payload]
 
