@@ -20,7 +20,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
-from arwd import __version__, listening, logs, net, systemd
+from arwd import __version__, errors, listening, logs, net, systemd
 from arwd.api.protocol import Protocol
 from arwd.daemon import Daemon
 from arwd.settings import Settings
@@ -178,7 +178,12 @@ def uvicorn_options(application: Starlette) -> uvicorn.Config:
 
 async def _serve(daemon: Daemon, sockets: list[socket.socket], asked: Asked, *, is_socket_kept: bool) -> None:
     daemon.listen_on(sockets)
-    server = Server(uvicorn_options(await daemon.open()), daemon, asked, is_socket_kept=is_socket_kept)
+    try:
+        application = await daemon.open()
+    except errors.ArwdError:
+        await daemon.session.close()
+        raise
+    server = Server(uvicorn_options(application), daemon, asked, is_socket_kept=is_socket_kept)
     await server.serve(sockets=sockets)
 
 

@@ -30,6 +30,8 @@ class Record:
         self.job = job
         self._bus = bus
         self._part_name = part_name
+        self._news: Fact | None = None
+        self._told: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
         self.progress = Progress(self._tick, loop.time, loop.call_later)
         self.progress.downloaded, self.progress.total = job.downloaded, job.total
@@ -43,7 +45,17 @@ class Record:
     def note(self, status: str, *, fields: dict[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
         """Something worth a milestone happened within a state."""
         self.job = replace(self.job, downloaded=self.progress.downloaded, **(fields or {}))
-        return self.publish(facts.milestone(self.job, status, **told))
+        self._news = facts.milestone(self.job, status, **told)
+        self._told = self.publish(self._news)
+        return self._told
+
+    async def recorded(self) -> None:
+        """Return when the newest milestone is on disk; one that was refused is tried again. StorageError."""
+        if self._told is not None and self._told.done() and self._told.exception() is not None:
+            assert self._news is not None
+            self._told = self.publish(self._news)
+        if self._told is not None:
+            await asyncio.shield(self._told)
 
     def close(self, trigger: Trigger, **fields: Any) -> Job:
         """The job is final, in memory; the caller publishes its last event."""

@@ -76,9 +76,9 @@ class Worker:
         """End a pause; the job queues again. Any other state is left as it is."""
         async with self._mailbox:
             if self.job.state is State.PAUSED:
-                told = self._record.move(Trigger.RESUME, "queued", position=position(), fields={"paused_by": None})
+                self._record.move(Trigger.RESUME, "queued", position=position(), fields={"paused_by": None})
                 offer(self)
-                await told
+            await self._record.recorded()
             return self.job.state
 
     async def stop(self, intent: Trigger) -> State:
@@ -96,6 +96,9 @@ class Worker:
             if intent in TRANSITIONS[self.job.state]:
                 self._freed(self)
                 await self._settle(intent)
+            if intent is Trigger.PAUSE and self.job.state is State.PAUSED:
+                await self._sync_part()
+                await self._record.recorded()
             return self.job.state
 
     async def sync(self) -> None:
@@ -233,8 +236,7 @@ class Worker:
             job = self._record.close(intent, name=None)
             await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
         elif intent is Trigger.PAUSE:
-            await self._record.move(intent, "paused", fields={"name": name, "paused_by": "user"})
-            await self._sync_part()
+            self._record.move(intent, "paused", fields={"name": name, "paused_by": "user"})
         else:
             await self._record.move(intent, "queued", fields={"name": name})
 

@@ -177,8 +177,10 @@ def _bytes(path: Path) -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             return b""
         raise
-    with open(descriptor, "rb", closefd=True) as file:
-        return file.read(_MOST_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    try:
+        return os.read(descriptor, _MOST_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache
