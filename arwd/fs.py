@@ -59,7 +59,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` so that a crash leaves the old bytes or the new, never a mix."""
     scratch = path.with_name(f".{path.name}.tmp")
     # What lies there may be a link to somebody else's file: it is removed, never written through.
-    scratch.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(scratch)
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as file:
