@@ -17,6 +17,9 @@ PAGE = 256
 _COLUMNS = "id, time, kind, model_id, job_id, is_final, data"
 
 
+_LATEST = "SELECT max(id) FROM events WHERE job_id IN (SELECT job_id FROM jobs) GROUP BY job_id"
+
+
 def record(event: Event) -> Change:
     """The change that makes a milestone durable."""
     row = (event.id, event.time, event.kind, event.model_id, event.job_id, event.is_final, event.data)
@@ -49,14 +52,11 @@ def prune(cursor: sqlite3.Cursor) -> None:
         " coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?), 0))",
         (days_ago(KEEP_DAYS), KEEP_MILESTONES),
     ).fetchone()
-    # What was spared before lies below the floor, and must not bring it down.
-    if floor > (load_floor(cursor) or 0):
-        cursor.execute(
-            "DELETE FROM events WHERE id <= ? AND id NOT IN"
-            " (SELECT max(id) FROM events WHERE job_id IN (SELECT job_id FROM jobs) GROUP BY job_id)",
-            (floor,),
-        )
-        begin_after(floor)(cursor)
+    condemned = f"id <= ? AND id NOT IN ({_LATEST})"
+    (newest,) = cursor.execute(f"SELECT max(id) FROM events WHERE {condemned}", (floor,)).fetchone()
+    if newest is not None:
+        cursor.execute(f"DELETE FROM events WHERE {condemned}", (floor,))
+        begin_after(max(newest, load_floor(cursor) or 0))(cursor)
 
 
 def begin_after(floor: int) -> Change:
@@ -81,13 +81,9 @@ def load_recent(cursor: sqlite3.Cursor, count: int) -> list[Event]:
     return [_event(row) for row in reversed(rows)]
 
 
-def load_latest_of_jobs(cursor: sqlite3.Cursor, count: int) -> dict[str, Event]:
-    """The newest milestone of each of the `count` jobs that were heard of last."""
-    query = (
-        f"SELECT {_COLUMNS} FROM events WHERE id IN"
-        " (SELECT max(id) FROM events WHERE job_id IS NOT NULL GROUP BY job_id ORDER BY 1 DESC LIMIT ?)"
-    )
-    events = [_event(row) for row in cursor.execute(query, (count,))]
+def load_latest_of_jobs(cursor: sqlite3.Cursor) -> dict[str, Event]:
+    """The newest milestone of each job that is kept."""
+    events = [_event(row) for row in cursor.execute(f"SELECT {_COLUMNS} FROM events WHERE id IN ({_LATEST})")]
     return {event.job_id: event for event in events if event.job_id is not None}
 
 

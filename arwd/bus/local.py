@@ -30,8 +30,6 @@ _BATCH_BYTES = 64 * 1024
 """Bytes of one write: uvicorn's high-water mark, so that one write at most waits in its buffer."""
 _QUIET = 2.0
 """Seconds that a reader of lists waits for commits at the most: a full disk must not keep it from an answer."""
-_JOBS = 2_000
-"""Jobs whose newest milestone is known after a start: more than are kept."""
 _PRUNE_EVERY = 1_000
 """Milestones after which the journal is brought back to its bounds."""
 
@@ -56,7 +54,7 @@ class LocalBus:
         self._ids = Ids(database, self._drain)
         self._floor = database.read_now(journal.load_floor)
         recent = database.read_now(lambda cursor: journal.load_recent(cursor, options.ring // 2))
-        self._latest = database.read_now(lambda cursor: journal.load_latest_of_jobs(cursor, _JOBS))
+        self._latest = database.read_now(journal.load_latest_of_jobs)
         floor = self._ids.last if self._floor is None else self._floor
         if len(recent) == options.ring // 2:
             floor = recent[0].id - 1

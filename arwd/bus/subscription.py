@@ -18,7 +18,7 @@ from arwd.bus.outlet import Outlet
 from arwd.bus.replay import Replay
 from arwd.bus.ring import Batch, Ring
 from arwd.bus.waiting import Latest, Waiting
-from arwd.events import GAP, Event, Gap, control, frame
+from arwd.events import Event, Gap, frame
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +107,20 @@ class LocalSubscription:
 
     def advance(self, batches: dict[tuple[int, Selector], Batch], now: float) -> bool:
         """Send what is next, if the last write is done. Is there more to send right away?"""
+        if self._waiting is not None:
+            self._waiting.look()
         if self._is_occupied():
             return False
         head = self._ring.head
-        # A pending milestone may have lost its place in the ring: then the ring begins beyond what may be seen.
-        if self._cursor < min(self._ring.floor, head):
-            self._read_journal(min(self._ring.floor, head))
-            return False
         end = None if self._waiting is None else self._waiting.end(head)
+        # A pending milestone may have lost its place in the ring: then the ring begins beyond what may be seen.
+        below = min(self._ring.floor, head if end is None else end)
+        if self._cursor < below:
+            if self._ending:
+                self._outlet.send(b"", more=False)  # far behind at a stop: it comes back with the id it has
+            else:
+                self._read_journal(below)
+            return False
         if self._cursor < (head if end is None else end):
             batch = self._next_batch(batches, end)
             self._pass_by(batch.cursor)
@@ -185,7 +191,9 @@ class LocalSubscription:
         page = reading.result()
         events = page.events
         if self._cursor < page.floor:
-            events = [control(page.floor, GAP, Gap(after=self._cursor, to=page.floor)), *events]
+            words = [] if self._waiting is None else self._waiting.last_words(self._cursor, page.floor)
+            wanted = [event for event in words if self._selector.wants(event)]
+            events = [*with_gap(wanted, self._cursor, Gap(after=self._cursor, to=page.floor)), *events]
         self._pass_by(page.cursor)
         if events:
             self._last_write = asyncio.get_running_loop().time()

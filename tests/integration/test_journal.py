@@ -7,15 +7,15 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from arwd import events
 from arwd.bus import journal, ring
 from arwd.bus.base import Selector, Start
-from arwd.database import Database
-from arwd.events import DownloadProgress, Durability, Fact
+from arwd.database import Change
+from arwd.events import DownloadProgress, Durability, Event, Fact
+from arwd.jobs.manager import Manager
 from tests import journals, running
 from tests.journals import Row, milestones, told
 from tests.origin import Origin, Stall
@@ -346,20 +346,71 @@ async def test_nobody_is_let_in_before_what_an_earlier_life_left_is_told(
     async with running.daemon(tmp_path) as daemon:
         await daemon.download("m", origin.url())
         await origin.requested()
-    write = Database.write
-    slowed: list[float] = []
+        # As a kill would: the row still says that it is downloading.
+        monkeypatch.setattr(Manager, "stop", lambda _: asyncio.sleep(0))
+    monkeypatch.undo()
+    write = journal.record
 
-    def slow(database: Database, *changes: Any, **more: Any) -> asyncio.Future[None]:
-        if not slowed:
-            slowed.append(time.monotonic())
-            write(database, lambda _: time.sleep(0.3))
-        return write(database, *changes, **more)
+    def slow(event: Event) -> Change:
+        change = write(event)
 
-    monkeypatch.setattr(Database, "write", slow)
-    async with running.daemon(tmp_path) as daemon:
-        async with daemon.events("replay=1000&prefix=Models.,Service.Start") as stream:
-            head = daemon.daemon.bus.head
-            seen = await read_on(stream, head)
-        told_before = [message.payload.get("status", message.event) for message in seen]
-    assert "queued" in told_before[-4:]
-    assert "Service.Start" in told_before
+        def slowly(cursor: sqlite3.Cursor) -> None:
+            if b'"queued"' in event.data:
+                time.sleep(0.3)
+            change(cursor)
+
+        return slowly
+
+    monkeypatch.setattr(journal, "record", slow)
+    async with running.daemon(tmp_path) as daemon, daemon.events() as stream:
+        first = int((await stream.next()).id)
+    rows = journals.rows(tmp_path)
+    queued = [row.id for row in rows if row.payload.get("status") == "queued"][1]
+    started = [row.id for row in rows if row.kind == events.START][1]
+    assert queued < started <= first
+
+
+# Streams that end by themselves
+
+
+async def test_the_last_word_of_a_kept_job_is_told_with_the_gap_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running.daemon(tmp_path, ring=RING) as daemon:
+        await daemon.download("x", "http://127.0.0.1:9/x")
+        await daemon.call("POST", "/models/download/cancel", {"id": "x"})
+        last = await daemon.settled("x")
+        monkeypatch.setattr(journal, "KEEP_MILESTONES", 5)
+        await publish(daemon, 50)
+        await daemon.daemon.database.write(journal.prune)
+        async with daemon.events("id=x&until=done&after=1") as stream:
+            seen = await stream.rest()
+    assert sorted(message.event for message in seen) == ["Bus.Gap", "Models.DownloadProgress", "Service.Connected"]
+    assert last in [message.payload for message in seen]
+    ids = [int(message.id) for message in seen]
+    assert ids == sorted(set(ids))
+
+
+async def test_a_stream_that_ends_by_itself_ends_there_although_it_was_overrun(small: Running, tmp_path: Path) -> None:
+    bus, ended = small.daemon.bus, asyncio.Event()
+    begin = bus.head
+    gate = asyncio.get_running_loop().create_future()
+    got: list[bytes] = []
+
+    async def write(body: bytes, more: bool) -> None:
+        await gate
+        got.append(body)
+        if not more:
+            ended.set()
+
+    subscription = await bus.subscribe(Selector(), Start(after=begin), until_done=["job_end"])
+    subscription.attach(b": opening\n", write, lambda: None)
+    await bus.publish(milestone("a", "job_end", is_final=True))
+    end = bus.head
+    await publish(small, 5 * RING)
+    bus.forget("job_end")  # a slow reader comes to the end of a job that nobody remembers
+    gate.set_result(None)
+    async with asyncio.timeout(5.0):
+        await ended.wait()
+    seen = Parser().feed(b"".join(got))
+    assert milestones(seen) == told(journals.rows(tmp_path, lambda row: begin < row.id <= end))

@@ -55,20 +55,22 @@ def test_an_id_cannot_be_recorded_twice(cursor: sqlite3.Cursor) -> None:
         record(cursor, event(1))
 
 
-def test_the_newest_milestone_of_every_job_is_found(cursor: sqlite3.Cursor) -> None:
+def keep_job(cursor: sqlite3.Cursor, job_id: str) -> None:
+    cursor.execute("INSERT INTO jobs (job_id, id, sequence, is_final, record) VALUES (?, 'm', 1, 1, x'00')", (job_id,))
+
+
+def test_the_newest_milestone_of_every_job_that_is_kept_is_found(cursor: sqlite3.Cursor) -> None:
     record(cursor, event(1, job_id="a"), event(2, job_id="b"), event(3, job_id="a"), event(4, job_id=None))
-    latest = journal.load_latest_of_jobs(cursor, 10)
+    record(cursor, event(5, job_id="gone"))
+    keep_job(cursor, "a")
+    keep_job(cursor, "b")
+    latest = journal.load_latest_of_jobs(cursor)
     assert {job_id: found.id for job_id, found in latest.items()} == {"a": 3, "b": 2}
-
-
-def test_of_many_jobs_those_that_were_heard_of_last_are_found(cursor: sqlite3.Cursor) -> None:
-    record(cursor, event(1, job_id="a"), event(2, job_id="b"), event(3, job_id="c"), event(4, job_id="a"))
-    assert set(journal.load_latest_of_jobs(cursor, 2)) == {"a", "c"}
 
 
 def test_an_empty_journal_has_nothing_and_knows_no_floor(cursor: sqlite3.Cursor) -> None:
     assert journal.load_recent(cursor, 5) == []
-    assert journal.load_latest_of_jobs(cursor, 10) == {}
+    assert journal.load_latest_of_jobs(cursor) == {}
     assert journal.load_floor(cursor) is None
 
 
@@ -111,9 +113,7 @@ def test_an_event_of_a_clock_that_was_wrong_makes_nothing_old_that_came_before_i
 
 
 def test_what_was_spared_does_not_bring_the_floor_down(cursor: sqlite3.Cursor) -> None:
-    cursor.execute(
-        "INSERT INTO jobs (job_id, id, sequence, is_final, record) VALUES ('job_a', 'm', 1, 1, x'00')",
-    )
+    keep_job(cursor, "job_a")
     record(cursor, event(1, time=days_ago(40), job_id="job_a"), event(2, time=days_ago(40), job_id="job_b"))
     record(cursor, event(3, time=days_ago(1)))
     for _ in range(2):
@@ -138,3 +138,11 @@ def test_an_empty_journal_can_be_pruned(cursor: sqlite3.Cursor) -> None:
 def test_a_new_database_writes_down_where_it_begins(cursor: sqlite3.Cursor) -> None:
     journal.begin_after(41)(cursor)
     assert journal.load_floor(cursor) == 41
+
+
+def test_where_nothing_is_deleted_the_floor_stays(cursor: sqlite3.Cursor) -> None:
+    keep_job(cursor, "job_a")
+    record(cursor, event(5, time=days_ago(40), job_id="job_a"), event(6, time=days_ago(1)))
+    journal.begin_after(2)(cursor)
+    journal.prune(cursor)
+    assert (kept(cursor), journal.load_floor(cursor)) == ([5, 6], 2)
