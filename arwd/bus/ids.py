@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from arwd.database import Change, Database
+from arwd.database import Change, Database, marks
 from arwd.errors import StorageError
 
 BLOCK: Final = 10_000
@@ -73,12 +73,8 @@ class Ids:
 
 
 def _reserve(limit: int) -> Change:
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES ('ids_reserved', ?)", (limit,))
-
-    return change
+    return marks.put("ids_reserved", limit)
 
 
 def _read_reserved(cursor: sqlite3.Cursor) -> int | None:
-    row = cursor.execute("SELECT value FROM marks WHERE name = 'ids_reserved'").fetchone()
-    return None if row is None else int(row[0])
+    return marks.get(cursor, "ids_reserved")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from arwd.bus.base import Selector
-from arwd.database import Change
+from arwd.database import Change, marks
 from arwd.events import KINDS, Event, days_ago
 
 KEEP_DAYS = 30
@@ -61,17 +61,12 @@ def prune(cursor: sqlite3.Cursor) -> None:
 
 def begin_after(floor: int) -> Change:
     """The change that records: nothing at or below this id can be replayed."""
-
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES ('journal_floor', ?)", (floor,))
-
-    return change
+    return marks.put("journal_floor", floor)
 
 
 def load_floor(cursor: sqlite3.Cursor) -> int | None:
     """The id after which every milestone is here; None in a new database."""
-    row = cursor.execute("SELECT value FROM marks WHERE name = 'journal_floor'").fetchone()
-    return None if row is None else int(row[0])
+    return marks.get(cursor, "journal_floor")
 
 
 def load_recent(cursor: sqlite3.Cursor, count: int) -> list[Event]:

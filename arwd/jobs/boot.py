@@ -34,6 +34,7 @@ _Parts = Mapping[str, ControlFile]
 
 async def take_up(
     jobs: list[Job],
+    doomed: list[Doomed],
     rooms: Rooms,
     roster: Roster,
     *,
@@ -43,6 +44,7 @@ async def take_up(
     """Returns when what was cut off in the middle of being put in place is there."""
     with fs.translate_errors("cannot look through what an earlier life left"):
         parts = control.survey(rooms.layout)
+        _drop_doomed(doomed, rooms, parts)
         _unlist_missing(rooms, parts)
         secrets = _drop_stray_secrets(rooms, jobs)
         _drop_stray_control_files(rooms, parts, jobs)
@@ -72,16 +74,15 @@ async def take_up(
                 await worker.finished.wait()
 
 
-def drop_doomed(files: list[Doomed], rooms: Rooms) -> None:
+def _drop_doomed(files: list[Doomed], rooms: Rooms, parts: _Parts) -> None:
     """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
     # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
-    with fs.translate_errors("cannot unlink what an earlier life condemned"):
-        owned = {model.name for model in rooms.library} | set(control.survey(rooms.layout))
-        for file in files:
-            # Nor is it the condemned file any more if somebody put one of his own there.
-            if file.name not in owned and library.is_same(rooms.layout.final(file.name), file):
-                _drop(rooms.layout.final(file.name))
-            rooms.bus.publish(changes=(library.bury(file),))
+    owned = {model.name for model in rooms.library} | set(parts)
+    for file in files:
+        # Nor is it the condemned file any more if somebody put one of his own there.
+        if file.name not in owned and library.is_same(rooms.layout.final(file.name), file):
+            _drop(rooms.layout.final(file.name))
+        rooms.bus.publish(changes=(library.bury(file),))
 
 
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:

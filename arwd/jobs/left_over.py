@@ -13,14 +13,16 @@ def discarding(rooms: Rooms, failed: Job | None) -> After | None:
     """The deletion of the part that this job left, if it failed and left one."""
     if failed is None or failed.state is not State.FAILED or failed.name is None:
         return None
-    return functools.partial(_discard, rooms, failed.name, failed.id)
+    # Looked up here: the deletion runs in another thread, and must not walk over what the loop changes.
+    is_listed = failed.name in {model.name for model in rooms.library}
+    return functools.partial(_discard, rooms, failed.name, failed.id, is_listed=is_listed)
 
 
-def _discard(rooms: Rooms, name: str, model_id: str) -> None:
+def _discard(rooms: Rooms, name: str, model_id: str, *, is_listed: bool) -> None:
     known = control.read(rooms.layout.control_file(name))
     control.discard(rooms.layout, name, model_id)
     # It may have had its final name already when the job failed; then nobody else lists it.
-    if known is None or known.id != model_id or known.checked is None or name in {each.name for each in rooms.library}:
+    if known is None or known.id != model_id or known.checked is None or is_listed:
         return
     if found.is_file(rooms.layout.final(name), known.checked):
         rooms.layout.final(name).unlink(missing_ok=True)

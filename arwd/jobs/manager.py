@@ -39,8 +39,7 @@ class Manager:
 
     async def boot(self, jobs: list[Job], doomed: list[library.Doomed]) -> None:
         """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
-        boot.drop_doomed(doomed, self._rooms)
-        await boot.take_up(jobs, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
+        await boot.take_up(jobs, doomed, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.

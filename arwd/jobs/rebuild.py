@@ -9,12 +9,11 @@ import io
 import logging
 import os
 import re
-import sqlite3
 from pathlib import Path
 
 from arwd import events, fs
 from arwd.bus.base import Bus
-from arwd.database import Change, Database
+from arwd.database import Database, marks
 from arwd.errors import StorageError
 from arwd.jobs import facts, ledger
 from arwd.jobs.rooms import Rooms
@@ -35,20 +34,20 @@ _WAITING = {State.QUEUED: "queued", State.PAUSED: "paused"}
 
 async def rebuild(layout: Layout, database: Database, bus: Bus) -> None:
     """Give a database that may have lost something what the files still know. StorageError."""
-    if await database.read(lambda cursor: _marks(cursor, "rebuilt")):
+    if await database.read(lambda cursor: marks.beginning(cursor, "rebuilt")):
         return
     jobs, models = await database.read(ledger.load), await database.read(library.load)
-    ended = await database.read(lambda cursor: _marks(cursor, "ended:"))
+    ended = await database.read(lambda cursor: marks.beginning(cursor, "ended:"))
     found = await fs.in_thread(_missing_models, layout, models)
     with fs.translate_errors("cannot look for parts"):
         revived = await fs.in_thread(_missing_jobs, layout, jobs, [*models, *found], set(ended))
     for model in found:
-        database.write(library.record(model), _marked(f"unchecked:{model.id}"))
+        database.write(library.record(model), marks.put(f"unchecked:{model.id}"))
     for job in [*jobs, *revived]:
         # The journal may be as new as the database: who waits for this job hears again how it stands.
         if job.state in _WAITING:
             bus.publish(facts.milestone(job, _WAITING[job.state]), changes=(ledger.record(job),))
-    await database.write(_marked("rebuilt"), _unmarked(*(f"ended:{job_id}" for job_id in ended)))
+    await database.write(marks.put("rebuilt"), marks.drop(*(f"ended:{job_id}" for job_id in ended)))
     if found or revived:
         log.warning(
             "The database did not know of %d models in models.json, whose digests are checked now, and of %d parts "
@@ -62,11 +61,11 @@ async def rebuild(layout: Layout, database: Database, bus: Bus) -> None:
 async def recheck(rooms: Rooms, database: Database) -> None:
     """Compare the models that only the list vouched for with their digests, one after the other."""
     try:
-        for model_id in await database.read(lambda cursor: _marks(cursor, "unchecked:")):
+        for model_id in await database.read(lambda cursor: marks.beginning(cursor, "unchecked:")):
             model = rooms.library.get(model_id)
             if model is not None:
                 await _recheck(rooms, model)
-            await database.write(_unmarked(f"unchecked:{model_id}"))
+            await database.write(marks.drop(f"unchecked:{model_id}"))
     except StorageError as error:
         log.warning("Digests are checked at the next start: %s", error, extra={"event": "recheck_failed"})
 
@@ -160,23 +159,3 @@ def _size(path: Path) -> int | None:
         return path.stat(follow_symlinks=False).st_size
     except OSError:
         return None
-
-
-def _marks(cursor: sqlite3.Cursor, prefix: str) -> list[str]:
-    """What follows the prefix in the marks that begin with it."""
-    rows = cursor.execute("SELECT name FROM marks WHERE substr(name, 1, ?) = ? ORDER BY name", (len(prefix), prefix))
-    return [name[len(prefix) :] for (name,) in rows]
-
-
-def _marked(name: str) -> Change:
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, 1)", (name,))
-
-    return change
-
-
-def _unmarked(*names: str) -> Change:
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.executemany("DELETE FROM marks WHERE name = ?", [(name,) for name in names])
-
-    return change

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from arwd import fs
-from arwd.database import Change
+from arwd.database import Change, marks
 from arwd.model import Model
 from arwd.store import found
 from arwd.store.control import Checked
@@ -121,27 +121,17 @@ def forget(model_id: str) -> Change:
 
 def doom(model: Model) -> Change:
     """The change that condemns a model's file: if we end before it is unlinked, the next life does it."""
-
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, 1)", (_mark(_doomed(model)),))
-
-    return change
+    return marks.put(_mark(_doomed(model)))
 
 
 def bury(file: Doomed | Model) -> Change:
     """The change that records: the condemned file is gone."""
-    mark = _mark(file if isinstance(file, Doomed) else _doomed(file))
-
-    def change(cursor: sqlite3.Cursor) -> None:
-        cursor.execute("DELETE FROM marks WHERE name = ?", (mark,))
-
-    return change
+    return marks.drop(_mark(file if isinstance(file, Doomed) else _doomed(file)))
 
 
 def load_doomed(cursor: sqlite3.Cursor) -> list[Doomed]:
     """The condemned files."""
-    rows = cursor.execute("SELECT name FROM marks WHERE substr(name, 1, ?) = ?", (len(_DOOMED), _DOOMED))
-    return [msgspec.json.decode(name.removeprefix(_DOOMED), type=Doomed) for (name,) in rows]
+    return [msgspec.json.decode(text, type=Doomed) for text in marks.beginning(cursor, _DOOMED)]
 
 
 def is_same(path: Path, file: Doomed | Model) -> bool:

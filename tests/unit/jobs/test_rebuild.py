@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from arwd.bus.local import LocalBus, Options
-from arwd.database import Database
+from arwd.database import Database, marks
 from arwd.jobs import ledger, rebuild
 from arwd.model import Job, Model
 from arwd.states import State
@@ -188,10 +188,10 @@ async def test_a_part_that_must_not_go_on_unasked_does_not(home: Home, known: Jo
     if known is not None:
         await home.database.write(ledger.record(known))
     if mark is not None:
-        await home.database.write(rebuild._marked(mark))
+        await home.database.write(marks.put(mark))
     await home.rebuild()
     assert home.jobs == ([] if known is None else [known])
-    assert home.database.read_now(lambda cursor: rebuild._marks(cursor, "ended:")) == []
+    assert home.database.read_now(lambda cursor: marks.beginning(cursor, "ended:")) == []
     assert home.layout.part("m.gguf").exists()
 
 
