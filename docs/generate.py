@@ -92,7 +92,9 @@ def failures() -> str:
     """What a job can end with."""
     families = (errors.TransferError, errors.Sha256Mismatch, errors.StorageError)
     family = [errors.ArwdError, *(error for root in families for error in (root, *_subclasses(root)))]
-    rows = {(_code(error.code), "yes" if error.retryable else "no"): _sentence(error) for error in family}
+    rows: dict[tuple[str, str], str] = {}
+    for error in family:  # the first is the general one, its children say why they are apart
+        rows.setdefault((_code(error.code), "yes" if error.retryable else "no"), _sentence(error))
     return _table("Code|Retried|Meaning", sorted((*key, meaning) for key, meaning in rows.items()))
 
 

@@ -8,23 +8,28 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   ├── Unauthorized  TooManyFailures  HostDenied  OriginDenied
 │   └── IdInUse  TooManyStreams  Stopping
 ├── TransferError             the bytes did not arrive as asked: ends in a job's `error` event, the part is kept
-│   ├── HttpStatus ── ServerBusy  OriginUnauthorized  OriginNotFound  TooManyRequests
-│   ├── Dns  Connect  Tls
+│   ├── HttpStatus ── ServerBusy  OriginNotFound  TooManyRequests  OriginUnauthorized ── LinkExpired
+│   ├── Dns ── UnknownName    Connect ── NoRoute    Tls ── Handshake
 │   ├── Stalled  Reset  Truncated
-│   └── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
+│   ├── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
+│   └── NotAModel  UnsafeFormat
 ├── Sha256Mismatch            the bytes arrived and are wrong: the part is discarded
 ├── StorageError              the disk refused
-│   └── ReadOnly  PartChanged ── NotSynced
+│   ├── ReadOnly  DiskFull  QuotaExceeded  SizeLimit
+│   └── PartChanged ── NotSynced
 └── StartError                the daemon cannot start; `exit_status` says why (sysexits.h)
     └── SettingsError  StateDirectoryInUse
 """
 
 from arwd.errors.base import (
     ArwdError,
+    DiskFull,
     NotSynced,
     PartChanged,
+    QuotaExceeded,
     ReadOnly,
     SettingsError,
+    SizeLimit,
     StartError,
     StateDirectoryInUse,
     StorageError,
@@ -57,8 +62,12 @@ from arwd.errors.transfer import (
     BlockedAddress,
     Connect,
     Dns,
+    Handshake,
     HttpStatus,
     InvalidResponse,
+    LinkExpired,
+    NoRoute,
+    NotAModel,
     OriginNotFound,
     OriginUnauthorized,
     Reset,
@@ -71,6 +80,8 @@ from arwd.errors.transfer import (
     TooManyRequests,
     TransferError,
     Truncated,
+    UnknownName,
+    UnsafeFormat,
 )
 
 __all__ = [
@@ -80,7 +91,9 @@ __all__ = [
     "BlockedAddress",
     "Connect",
     "CredentialsInUrl",
+    "DiskFull",
     "Dns",
+    "Handshake",
     "HostDenied",
     "HttpStatus",
     "IdInUse",
@@ -90,14 +103,18 @@ __all__ = [
     "InvalidResponse",
     "InvalidSha256",
     "InvalidUrlScheme",
+    "LinkExpired",
     "MethodNotAllowed",
     "MissingField",
+    "NoRoute",
+    "NotAModel",
     "NotFound",
     "NotSynced",
     "OriginDenied",
     "OriginNotFound",
     "OriginUnauthorized",
     "PartChanged",
+    "QuotaExceeded",
     "ReadOnly",
     "RequestError",
     "RequestTimeout",
@@ -105,6 +122,7 @@ __all__ = [
     "ServerBusy",
     "SettingsError",
     "Sha256Mismatch",
+    "SizeLimit",
     "SizeMismatch",
     "Stalled",
     "StartError",
@@ -120,5 +138,7 @@ __all__ = [
     "TransferError",
     "Truncated",
     "Unauthorized",
+    "UnknownName",
+    "UnsafeFormat",
     "UnsupportedMediaType",
 ]

@@ -9,6 +9,8 @@ class ArwdError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    most_attempts: ClassVar[int | None] = None
+    """How often in a row it is worth trying again; None: as long as `retry_for` says."""
 
     def details(self) -> dict[str, str | int]:
         """What this error adds to its event, beyond code and sentence."""
@@ -33,6 +35,24 @@ class ReadOnly(StorageError):
     """The file system is mounted read-only."""
 
     code = "read_only"
+
+
+class DiskFull(StorageError):
+    """No room: the job is paused, and goes on by itself when there is room again."""
+
+    code = "disk_full"
+
+
+class QuotaExceeded(StorageError):
+    """The models may not take up more than `quota`, or the system's quota for this user is used up."""
+
+    code = "quota_exceeded"
+
+
+class SizeLimit(StorageError):
+    """The file is larger than `max_file_size` allows."""
+
+    code = "size_limit"
 
 
 class StartError(ArwdError):

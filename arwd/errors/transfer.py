@@ -14,9 +14,11 @@ class HttpStatus(TransferError):
 
     code = "http_status"
 
-    def __init__(self, message: str, http_status: int) -> None:
+    def __init__(self, message: str, http_status: int, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds that the server asks us to wait."""
         super().__init__(message)
         self.http_status = http_status
+        self.retry_after = retry_after
 
     def details(self) -> dict[str, str | int]:
         return {"http_status": self.http_status}
@@ -34,6 +36,12 @@ class OriginUnauthorized(HttpStatus):
     code = "unauthorized"
 
 
+class LinkExpired(OriginUnauthorized):
+    """401 or 403 from where the asked server sent us: a signed link may have expired, it is asked for a new one."""
+
+    retryable, most_attempts = True, 3
+
+
 class OriginNotFound(HttpStatus):
     """404 or 410."""
 
@@ -47,9 +55,15 @@ class TooManyRequests(HttpStatus):
 
 
 class Dns(TransferError):
-    """No such name."""
+    """The name could not be looked up."""
 
     code, retryable = "dns", True
+
+
+class UnknownName(Dns):
+    """No such name: it may be misspelt, so it is not asked for much longer."""
+
+    most_attempts = 3
 
 
 class Connect(TransferError):
@@ -58,10 +72,20 @@ class Connect(TransferError):
     code, retryable = "connect", True
 
 
+class NoRoute(Connect):
+    """This machine has no network just now: time without one does not count."""
+
+
 class Tls(TransferError):
-    """Certificate or handshake."""
+    """The certificate is not to be trusted."""
 
     code = "tls"
+
+
+class Handshake(Tls):
+    """The connection was lost before it was secured."""
+
+    retryable = True
 
 
 class Stalled(TransferError):
@@ -116,6 +140,18 @@ class BlockedAddress(TransferError):
     """The address policy forbids the dial."""
 
     code = "blocked_address"
+
+
+class NotAModel(TransferError):
+    """Something else in place of the file: an HTML page, a Git-LFS pointer, a JSON error, another format."""
+
+    code = "not_a_model"
+
+
+class UnsafeFormat(TransferError):
+    """A pickle, which runs code when it is loaded, while `allow_unsafe_formats` is off."""
+
+    code = "unsafe_format"
 
 
 class Sha256Mismatch(ArwdError):

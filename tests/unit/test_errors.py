@@ -17,7 +17,7 @@ CONTRACT_CODES = {
 TRANSFER_CODES = {
     "unauthorized", "not_found", "too_many_requests", "http_status", "dns", "connect", "tls", "stalled", "reset",
     "truncated", "bad_range", "size_mismatch", "invalid_response", "bad_redirect", "too_many_redirects",
-    "blocked_address",
+    "blocked_address", "not_a_model", "unsafe_format",
 }  # fmt: skip
 RETRYABLE = {"too_many_requests", "dns", "connect", "stalled", "reset", "truncated"}
 
@@ -84,7 +84,8 @@ def test_a_mistake_of_the_client_is_never_answered_as_our_fault_and_never_retrie
 
 @pytest.mark.parametrize("kind", [TransferError, *below(TransferError)])
 def test_only_passing_faults_of_a_transfer_are_retried(kind: type[TransferError]) -> None:
-    assert kind.retryable is (kind.code in RETRYABLE or kind is errors.ServerBusy)
+    passing = (errors.ServerBusy, errors.LinkExpired, errors.Handshake)
+    assert kind.retryable is (kind.code in RETRYABLE or kind in passing)
 
 
 @pytest.mark.parametrize(
