@@ -46,6 +46,7 @@ class DownloadProgress(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     job_id: str | UnsetType = UNSET
     status: str | UnsetType = UNSET
     position: int | UnsetType = UNSET
+    waiting_for: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
     offset: int | UnsetType = UNSET
     progress: int | UnsetType = UNSET

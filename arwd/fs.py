@@ -144,6 +144,26 @@ def rename_without_replacing(source: Path, target: Path) -> None:
     os.unlink(source)
 
 
+def status_of(path: Path) -> os.stat_result | None:
+    """What is under this name, itself and not what it points to; None if nothing is."""
+    try:
+        return path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def link(source: Path, target: Path) -> bool:
+    """Give a file a second name, durably. False where that cannot be: no links here, too many, or no such file."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.ENOENT):
+            raise
+        return False
+    fsync_directory(target.parent)
+    return True
+
+
 def free_bytes(path: Path) -> int:
     """Bytes that an ordinary user may still write on this file system."""
     status = os.statvfs(path)

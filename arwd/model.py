@@ -69,6 +69,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str | None = None
     error: str | None = None
     actual_sha256: str | None = None
+    waiting_for: str | None = None
+    """The job that fetches the same bytes: when it ends, this one has them, or goes on with its part."""
     trust: Trust | None = None
     paused_by: Literal["user", "disk"] | None = None
     started_at: str | None = None

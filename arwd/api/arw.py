@@ -198,6 +198,7 @@ class Arw:
             bytes_per_second=progress.bytes_per_second if is_moving and progress else None,
             eta_seconds=progress.eta_seconds if is_moving and progress else None,
             position=None if worker is None else self._manager.scheduler.position(worker),
+            waiting_for=job.waiting_for,
             attempt=job.attempt or None,
             code=job.code,
             error=job.error,

@@ -70,6 +70,7 @@ class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes_per_second: int | None = None
     eta_seconds: int | None = None
     position: int | None = None
+    waiting_for: str | None = None
     attempt: int | None = None
     code: str | None = None
     error: str | None = None

@@ -1,4 +1,4 @@
-"""PURE: a request, and what is there under its id -> accept, join, resume, wait, have, or refuse."""
+"""PURE: a request, and what is there under its id or digest -> accept, join, resume, wait, have, link, or refuse."""
 
 from typing import Literal
 
@@ -10,9 +10,13 @@ from arwd.states import State
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):
-    """A new job. `part_name`: the part of the failed job before it may be taken over."""
+    """A new job. `part_name`: the part of the failed job before it may be taken over.
+
+    `waiting_for`: the job of another id that fetches the same bytes.
+    """
 
     part_name: str | None = None
+    waiting_for: str | None = None
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,12 @@ class Have(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """Another id holds these bytes: a new job, complete at once."""
+
+    holder: Model
+
+
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """It cannot be."""
 
@@ -47,7 +57,14 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
     is_canceling: bool = False
 
 
-Decision = Accept | Join | GoOn | AwaitCancel | Have | Refuse
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Who else has the digest that was asked for: a model whose file is unchanged, or a job on its way."""
+
+    holder: Model | None = None
+    fetching: str | None = None
+
+
+Decision = Accept | Join | GoOn | AwaitCancel | Have | Link | Refuse
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,16 +75,30 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    request: Request, shown_url: str, *, current: Current | None, model: Model | None, is_unchanged: bool
+    request: Request,
+    shown_url: str,
+    *,
+    current: Current | None,
+    model: Model | None,
+    is_unchanged: bool,
+    elsewhere: Elsewhere,
 ) -> Decision:
     """What this request means, given what is there. `is_unchanged`: the model's file is as it was verified."""
     if current is not None and not current.job.is_final:
         return _beside(request, current)
     if model is not None and is_unchanged and request.sha256 == model.sha256:
         return Have(model=model)
-    if current is not None and current.job.state is State.FAILED:
-        return Accept(part_name=_adoptable(request, shown_url, current.job))
-    return Accept()
+    if elsewhere.holder is not None:
+        return Link(holder=elsewhere.holder)
+    is_failed = current is not None and current.job.state is State.FAILED
+    part_name = _adoptable(request, shown_url, current.job) if is_failed and current is not None else None
+    return Accept(part_name=part_name, waiting_for=elsewhere.fetching)
+
+
+def may_be_current(job: Job, model: Model) -> bool:
+    """May the finished file be what this job asks for, if the server says that it has not changed?"""
+    is_same_name = job.filename in (None, model.name)
+    return job.sha256 is None and job.url == model.url and model.validator is not None and is_same_name
 
 
 def _beside(request: Request, current: Current) -> Decision:

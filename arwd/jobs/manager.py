@@ -1,30 +1,24 @@
-"""The one door to the jobs: every dialect submits, cancels, pauses, resumes, removes and asks here.
-
-Memory decides, SQLite records: what is there is looked at and the accepted job inserted in one step of the loop,
-so that a hundred equal requests at once make one job.
-"""
+"""The one door to the jobs: every dialect submits, cancels, pauses, resumes, removes and asks here."""
 
 import asyncio
 import logging
 
 import msgspec
 
-from arwd import errors, events
-from arwd.database import Change
+from arwd import errors
 from arwd.jobs import admission, boot, facts, ledger, left_over
+from arwd.jobs.dispatch import Dispatcher
+from arwd.jobs.intake import Intake
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model, Request, new_job
+from arwd.model import Job, Request
 from arwd.sources.registry import Registry
-from arwd.states import State, Trigger, advance
+from arwd.states import State, Trigger
 from arwd.store import library
 
 log = logging.getLogger(__name__)
-
-_PATIENCE = 2.0
-"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
 
 
 class Manager:
@@ -34,52 +28,27 @@ class Manager:
         self.scheduler = scheduler
         self.roster = Roster(ledger.KEEP_FINAL)
         self._rooms = rooms
-        self._registry = registry
+        self._dispatcher = Dispatcher(rooms, self.roster, scheduler)
+        self._intake = Intake(rooms, self.roster, registry, scheduler, self._dispatcher)
         self._errands: set[asyncio.Task[None]] = set()
 
     async def boot(self, jobs: list[Job], doomed: list[library.Doomed]) -> None:
         """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
-        await boot.take_up(jobs, doomed, self._rooms, self.roster, employ=self._employ, offer=self.scheduler.offer)
+        employ, offer = self._intake.employ, self._dispatcher.offer
+        await boot.take_up(jobs, doomed, self._rooms, self.roster, employ=employ, offer=offer)
 
     async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.
 
         RequestError, or TransferError when the source does not answer.
         """
-        artifact = await self._registry.resolve(request)
-        while True:
-            await self._settled_files(request.id)
-            # No await between looking and acting: this is where equal requests become one job.
-            model, worker = self._rooms.library.get(request.id), self.roster.worker(request.id)
-            decision = admission.decide(
-                request,
-                artifact.url,
-                current=self._current(request.id),
-                model=model,
-                is_unchanged=model is not None and self._rooms.library.is_unchanged(model),
-            )
-            match decision:
-                case admission.Accept(part_name=part_name):
-                    return await self._accept(request, artifact.url, part_name)
-                case admission.Have(model=held):
-                    return await self._have(request, artifact.url, held)
-                case admission.Refuse(error=error):
-                    raise error
-            assert worker is not None, "the rest is decided beside an unfinished job"
-            match decision:
-                case admission.Join():
-                    return await self._join(worker)
-                case admission.GoOn():
-                    await worker.resume(self.scheduler.next_position, self.scheduler.offer)
-                    return admission.Outcome(kind="resumed", job=worker.job)
-                case admission.AwaitCancel():
-                    await worker.finished.wait()
+        return await self._intake.submit(request)
 
     async def cancel(self, model_id: str) -> Job | None:
         """Begin to cancel the job of this id; None if there is none. `canceled` follows within a second."""
         worker = self.roster.worker(model_id)
         if worker is None:
-            await self._settled_files(model_id)
+            await self.roster.settled(model_id)
             await self._discard_left_over(model_id)
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
             return None
@@ -95,13 +64,14 @@ class Manager:
         worker = self._worker_or_tell(model_id)
         if worker is not None:
             await worker.stop(Trigger.PAUSE)
+            self._dispatcher.let_go(worker)
         return None if worker is None else worker.job
 
     async def resume(self, model_id: str) -> Job | None:
         """Let the paused job of this id go on; None if there is none."""
         worker = self._worker_or_tell(model_id)
         if worker is not None:
-            await worker.resume(self.scheduler.next_position, self.scheduler.offer)
+            await worker.resume(self._dispatcher.offer, self.scheduler.next_position)
         return None if worker is None else worker.job
 
     async def remove(self, model_id: str) -> bool:
@@ -110,7 +80,7 @@ class Manager:
         if worker is not None:
             worker.is_canceling = True
             await worker.stop(Trigger.CANCEL)
-        await self._settled_files(model_id)
+        await self.roster.settled(model_id)
         was_there = await self._discard_left_over(model_id) or worker is not None
         if (model := self._rooms.library.get(model_id)) is not None:
             # One step: a job of this id that begins now finds neither the model nor, later, its file.
@@ -131,6 +101,7 @@ class Manager:
     async def stop(self) -> None:
         """Nobody begins any more; running jobs are requeued for the next boot, their parts closed."""
         self.scheduler.close()
+        await self._dispatcher.close()
         stops = [worker.stop(Trigger.REQUEUE) for worker in self.roster.workers]
         for outcome in await asyncio.gather(*stops, *self._errands, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -144,73 +115,6 @@ class Manager:
             except errors.StorageError as error:
                 log.warning("%s", error, extra={"event": "sync_failed", "job": worker.job.job_id})
 
-    async def _accept(self, request: Request, url: str, part_name: str | None) -> admission.Outcome:
-        tidy = None if part_name is not None else left_over.discarding(self._rooms, self.roster.newest(request.id))
-        job = new_job(request, url, job_id=ledger.new_job_id(), state=State.QUEUED, now=events.now(), name=part_name)
-        worker = self._employ(job, request.ref)
-        secret: tuple[Change, ...] = ()
-        if request.ref != url:
-            path = self._rooms.layout.secret(job.job_id)
-            # In the database's thread and before the row: a job that is recorded has its URL.
-            secret = (lambda _: ledger.keep_secret(path, request.ref),)
-        worker.accepted = self._rooms.bus.publish(
-            facts.download(job),
-            facts.milestone(job, "queued", position=self.scheduler.next_position()),
-            changes=(*secret, ledger.record(job)),
-            after=tidy,
-        )
-        worker.accepted.add_done_callback(lambda accepted: self._recorded(worker, accepted))
-        await asyncio.shield(worker.accepted)
-        return admission.Outcome(kind="accepted", job=worker.job)
-
-    def _recorded(self, worker: Worker, accepted: asyncio.Future[None]) -> None:
-        if accepted.exception() is not None:
-            self.roster.dismiss(worker)
-            ledger.drop_secret(self._rooms.layout.secret(worker.job.job_id))
-            worker.finished.set()
-        elif worker.job.state is State.QUEUED:
-            self.scheduler.offer(worker)
-
-    async def _join(self, worker: Worker) -> admission.Outcome:
-        self._rooms.bus.tell(facts.answer(worker.job.id, "already-in-progress", worker.job.job_id))
-        if worker.accepted is not None:
-            await asyncio.shield(worker.accepted)
-        return admission.Outcome(kind="joined", job=worker.job)
-
-    async def _have(self, request: Request, url: str, model: Model) -> admission.Outcome:
-        now = events.now()
-        job = new_job(
-            request,
-            url,
-            job_id=ledger.new_job_id(),
-            state=advance(State.QUEUED, Trigger.HAVE),
-            now=now,
-            finished_at=now,
-            name=model.name,
-            total=model.bytes,
-            downloaded=model.bytes,
-            actual_sha256=model.sha256,
-            trust="caller",
-        )
-        tidy = left_over.discarding(self._rooms, self.roster.newest(request.id))
-        self._keep(job)
-        self.roster.make_newest(job)
-        last = facts.complete(job, model, cached=True)
-        await self._rooms.bus.publish(last, changes=(ledger.record(job),), after=tidy)
-        return admission.Outcome(kind="have", job=job)
-
-    async def _settled_files(self, model_id: str) -> None:
-        """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                while (worker := self.roster.settling(model_id)) is not None:
-                    await worker.finished.wait()
-        except TimeoutError as error:
-            raise errors.StorageError(
-                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
-                "arwd tries again by itself."
-            ) from error
-
     async def _cancel(self, worker: Worker) -> None:
         if await worker.stop(Trigger.CANCEL) is State.FAILED:
             await worker.finished.wait()
@@ -223,7 +127,7 @@ class Manager:
         if failed is None or tidy is None:
             return False
         job = msgspec.structs.replace(failed, name=None)
-        self._keep(job)
+        self.roster.keep(job)
         await self._rooms.bus.publish(changes=(ledger.record(job),), after=tidy)
         return True
 
@@ -232,18 +136,3 @@ class Manager:
         if worker is None:
             self._rooms.bus.tell(facts.answer(model_id, "no-active-job"))
         return worker
-
-    def _current(self, model_id: str) -> admission.Current | None:
-        worker, job = self.roster.worker(model_id), self.roster.newest(model_id)
-        if worker is not None:
-            return admission.Current(job=worker.job, url=worker.url, is_canceling=worker.is_canceling)
-        return None if job is None else admission.Current(job=job, url=job.url)
-
-    def _employ(self, job: Job, url: str) -> Worker:
-        worker = Worker(self._rooms, job, url, freed=self.scheduler.release, settled=self._keep)
-        self.roster.employ(worker)
-        return worker
-
-    def _keep(self, job: Job) -> None:
-        for old in self.roster.keep(job):
-            self._rooms.bus.forget(old.job_id)

@@ -49,6 +49,11 @@ class Record:
         self._told = self.publish(self._news)
         return self._told
 
+    def rename(self, name: str | None) -> None:
+        """The part has this name from now on."""
+        self.job = replace(self.job, name=name)
+        self.publish()
+
     async def recorded(self) -> None:
         """Return when the newest milestone is on disk; one that was refused is tried again. StorageError."""
         if self._told is not None and self._told.done() and self._told.exception() is not None:
@@ -66,6 +71,7 @@ class Record:
             downloaded=self.progress.downloaded,
             total=self.progress.total,
             finished_at=events.now(),
+            waiting_for=None,
             **fields,
         )
         return self.job

@@ -1,9 +1,14 @@
 """Which jobs there are: the unfinished ones with their workers, the final ones as records, the newest of each id."""
 
+import asyncio
 from collections.abc import Iterator
 
+from arwd import errors
 from arwd.jobs.worker import Worker
 from arwd.model import Job
+
+_PATIENCE = 2.0
+"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
 
 
 class Roster:
@@ -45,6 +50,18 @@ class Roster:
         """The worker of a job of this model that is final but still tidies up: its files are not free yet."""
         worker = self._workers.get(self._newest.get(model_id, ""))
         return worker if worker is not None and worker.job.is_final else None
+
+    async def settled(self, model_id: str) -> None:
+        """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while (worker := self.settling(model_id)) is not None:
+                    await worker.finished.wait()
+        except TimeoutError as error:
+            raise errors.StorageError(
+                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
+                "arwd tries again by itself."
+            ) from error
 
     def employ(self, worker: Worker) -> None:
         """An unfinished job joins."""

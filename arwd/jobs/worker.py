@@ -7,45 +7,47 @@ just before the rename the rest of the work is shielded, so a cancel that comes 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from arwd import errors, events
 from arwd.database import After, Change
 from arwd.events import Fact
-from arwd.jobs import facts, ledger, left_over
+from arwd.jobs import facts, held, ledger, left_over
 from arwd.jobs.progress import Progress
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
+from arwd.jobs.work import Unchanged, Whole, Work
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
-from arwd.store.control import Checked
-from arwd.store.library import doom
-from arwd.store.library import record as record_model
 from arwd.store.parts import Part
 
 log = logging.getLogger(__name__)
 
 
+class Employer(Protocol):
+    """Whom a worker tells what becomes of its job."""
+
+    def freed(self, worker: "Worker") -> None:
+        """The slot is no longer needed."""
+
+    def settled(self, worker: "Worker") -> None:
+        """Nothing of the job is left to do."""
+
+    def heir(self, worker: "Worker") -> "Worker | None":
+        """Who goes on with the part of a job that ends without a file."""
+
+
 class Worker:
     """Owns one job. Mutable state: the job's record, its part, and the task that moves its bytes."""
 
-    def __init__(
-        self,
-        rooms: Rooms,
-        job: Job,
-        url: str,
-        *,
-        freed: Callable[["Worker"], None],
-        settled: Callable[[Job], None],
-    ) -> None:
-        """`freed` is called when the slot is no longer needed, `settled` when nothing of the job is left to do."""
+    def __init__(self, rooms: Rooms, job: Job, url: str, employer: Employer) -> None:
         self.url = url
         self.is_canceling = False
         self.accepted: asyncio.Future[None] | None = None
         """Ends when the job is recorded; None for a job of an earlier life."""
         self.finished = asyncio.Event()
         self._rooms = rooms
-        self._freed = freed
-        self._settled = settled
+        self._employer = employer
         self._secret = rooms.layout.secret(job.job_id)
         self._mailbox = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -54,6 +56,7 @@ class Worker:
         finished = rooms.library.get(job.id)
         self._part = Part(rooms.layout, rooms.names, job, own_name=None if finished is None else finished.name)
         self._record = Record(job, rooms.bus, lambda: self._part.name)
+        self._work = Work(rooms, self._record, self._part)
 
     @property
     def job(self) -> Job:
@@ -72,7 +75,40 @@ class Worker:
         self._record.move(Trigger.START, "started", url=job.url, total=job.total, fields=fields)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"job {job.job_id}")
 
-    async def resume(self, position: Callable[[], int], offer: Callable[["Worker"], None]) -> State:
+    def wait_for(self, leader: str | None, position: int) -> None:
+        """Another job fetches the same bytes; None: no longer. `position`: the place in the queue."""
+        if self.job.waiting_for != leader:
+            told = {"position": position, "waiting_for": leader}
+            self._record.note("queued", fields={"waiting_for": leader}, **told)
+
+    async def have(self, model: Model) -> bool:
+        """Complete at once with the bytes that this model holds. False where that cannot be done."""
+        async with self._mailbox:
+            if self.job.state is not State.QUEUED:
+                return True  # it was decided otherwise meanwhile
+            try:
+                await self._part.take_up()
+                if not await held.link(self._part, self._rooms.library.path(model), model):
+                    return False
+                self.progress.begin(model.bytes, model.bytes)
+                self._tail = asyncio.get_running_loop().create_task(
+                    self._place(Whole(sha256=model.sha256, is_cached=True))
+                )
+                await asyncio.shield(self._tail)
+            except errors.StorageError as error:
+                log.warning("A model could not be linked: %s", error, extra={"event": "link_failed"})
+                return False
+            finally:
+                self._tail = None
+            return True
+
+    async def inherit(self, part: Part) -> None:
+        """Go on, when it is our turn, with the bytes of a job that ended without a file. StorageError."""
+        async with self._mailbox:
+            if self.job.state is State.QUEUED and await self._part.inherit(part):
+                self._record.rename(self._part.name)
+
+    async def resume(self, offer: Callable[["Worker"], None], position: Callable[[], int]) -> State:
         """End a pause; the job queues again. Any other state is left as it is."""
         async with self._mailbox:
             if self.job.state is State.PAUSED:
@@ -94,7 +130,7 @@ class Worker:
             await self._interrupt()
             # Settle here, not in `_run`: a task cancelled before its first step never enters its body.
             if intent in TRANSITIONS[self.job.state]:
-                self._freed(self)
+                self._employer.freed(self)
                 await self._settle(intent)
             if intent is Trigger.PAUSE and self.job.state is State.PAUSED:
                 await self._sync_part()
@@ -107,13 +143,9 @@ class Worker:
 
     async def _run(self) -> None:
         try:
-            lost = await self._part.take_up()
-            if lost:
-                await self._record.restarted("part_invalid", lost, 0)
-            checked = self._part.checked
-            self._tail = asyncio.get_running_loop().create_task(
-                self._place(await self._obtain() if checked is None else self._found(checked))
-            )
+            found = await self._work.obtain(self.url)
+            tail = self._keep(found) if isinstance(found, Unchanged) else self._place(found)
+            self._tail = asyncio.get_running_loop().create_task(tail)
             await asyncio.shield(self._tail)
         except errors.ArwdError as error:
             await self._fail(error)
@@ -121,73 +153,22 @@ class Worker:
             log.exception("Job %s broke", self.job.job_id, extra={"event": "job_broke", "job": self.job.job_id})
             await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
 
-    async def _obtain(self) -> str:
-        """Fetch and check; where bytes of an earlier answer may be to blame, once more from zero. The digest."""
-        may_repeat = True
-        while True:
-            await self._rooms.engine.fetch(self.url, self._part, self._record, has_digest=self.job.sha256 is not None)
-            self.progress.finish()
-            try:
-                return await self._check()
-            except (errors.Sha256Mismatch, errors.PartChanged) as error:
-                if not self._part.is_pieced or not may_repeat:
-                    raise
-                may_repeat = False
-                code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
-                self._record.begin_again(code, await self._part.clear())
-
-    async def _check(self) -> str:
-        self._record.move(Trigger.FETCHED, "verifying", fields={"total": self.progress.total})
-        actual = await self._part.digest()
-        await self._part.close()
-        expected = self.job.sha256
-        if expected is not None and actual != expected:
-            raise errors.Sha256Mismatch(expected=expected, actual=actual)
-        return actual
-
-    def _found(self, checked: Checked) -> str:
-        """An earlier life checked the part, and was cut off before it could say so. The digest."""
-        self.progress.begin(checked.bytes, checked.bytes)
-        self.progress.finish()
-        self._record.move(Trigger.FETCHED, "verifying", fields={"total": checked.bytes})
-        return checked.sha256
-
-    async def _place(self, actual: str) -> None:
-        if self._part.checked is None:
-            await self._part.vouch(actual)
-        name, checked, job, library = self._part.name, self._part.checked, self.job, self._rooms.library
-        assert name is not None
-        assert checked is not None
-        replaced = library.get(job.id)
-        await library.place(name, checked, replaces=replaced is not None and replaced.name == name)
-        model = Model(
-            id=job.id,
-            provider=job.provider,
-            name=name,
-            sha256=actual,
-            bytes=checked.bytes,
-            trust="none" if job.sha256 is None else "caller",
-            url=job.url,
-            mtime_ns=checked.mtime_ns,
-            job_id=job.job_id,
-            validator=self._part.validator,
-        )
-        library.put(model)
-        job = self._record.close(Trigger.VERIFIED, actual_sha256=actual, trust=model.trust, name=name)
-        last = facts.complete(job, model, cached=False, length_known=self._part.length_known)
-        news = (facts.changed("downloaded", job.id), last)
-        outdated = [] if replaced is None or replaced.name == name else [replaced]
-        tidy = library.tidying(self._part.control_file, self._secret, *map(library.path, outdated))
-        changes = (record_model(model), *map(doom, outdated))
-        await asyncio.shield(self._conclude(*news, changes=changes, after=tidy))
-        for old in outdated:
+    async def _place(self, whole: Whole) -> None:
+        ending = await self._work.place(whole)
+        await asyncio.shield(self._conclude(*ending.news, changes=ending.changes, after=ending.tidy))
+        for old in ending.outdated:
             left_over.bury(self._rooms, old)
+
+    async def _keep(self, unchanged: Unchanged) -> None:
+        ending = self._work.keep(unchanged.model)
+        await asyncio.shield(self._conclude(*ending.news, after=ending.tidy))
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
         if isinstance(error, errors.Sha256Mismatch) or (self._part.is_taken_up and not self._part.held):
             await self._discard()
         await self._sync_part()
+        await self._bequeath()
         sentence = str(error)
         job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
@@ -203,6 +184,15 @@ class Worker:
         )
         self._ending.add_done_callback(lambda _: self._end())
         return self._ending
+
+    async def _bequeath(self) -> None:
+        """Leave the bytes to a job that waits for them."""
+        heir = None if self._part.name is None else self._employer.heir(self)
+        if heir is not None:
+            try:
+                await heir.inherit(self._part)
+            except errors.StorageError as error:
+                log.warning("A part could not be handed on: %s", error, extra={"event": "bequest_failed"})
 
     async def _discard(self) -> None:
         try:
@@ -232,11 +222,13 @@ class Worker:
     async def _settle(self, intent: Trigger) -> None:
         name = self._part.name
         if intent is Trigger.CANCEL:
+            await self._bequeath()
             await self._discard()
             job = self._record.close(intent, name=None)
             await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
         elif intent is Trigger.PAUSE:
-            self._record.move(intent, "paused", fields={"name": name, "paused_by": "user"})
+            fields = {"name": name, "paused_by": "user", "waiting_for": None}
+            self._record.move(intent, "paused", fields=fields)
         else:
             await self._record.move(intent, "queued", fields={"name": name})
 
@@ -245,6 +237,6 @@ class Worker:
 
     def _end(self) -> None:
         self._part.release()
-        self._freed(self)
-        self._settled(self.job)
+        self._employer.freed(self)
         self.finished.set()
+        self._employer.settled(self)

@@ -36,7 +36,10 @@ class Library:
 
     def __init__(self, layout: Layout, models: Iterable[Model] = ()) -> None:
         self._layout = layout
-        self._models = {model.id: model for model in models}
+        self._models: dict[str, Model] = {}
+        self._ids: dict[str, set[str]] = {}  # digest -> the models that have it
+        for model in models:
+            self.put(model)
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -47,11 +50,23 @@ class Library:
 
     def put(self, model: Model) -> None:
         """The model is in place."""
+        self.drop(model.id)
         self._models[model.id] = model
+        self._ids.setdefault(model.sha256, set()).add(model.id)
 
     def drop(self, model_id: str) -> None:
         """The model is gone."""
-        self._models.pop(model_id, None)
+        model = self._models.pop(model_id, None)
+        if model is not None:
+            self._ids[model.sha256].discard(model_id)
+
+    def holder(self, sha256: str, *, but: str) -> Model | None:
+        """A model of another id whose file has this digest, as it was when it was verified."""
+        for model_id in self._ids.get(sha256, ()):
+            model = self._models[model_id]
+            if model_id != but and self.is_unchanged(model):
+                return model
+        return None
 
     def path(self, model: Model) -> Path:
         """Where its file is."""

@@ -10,7 +10,7 @@ import msgspec
 
 from arwd import errors, net
 from arwd.transfer import proof, ranged, retry
-from arwd.transfer.response import Asked, Refuse, Restart, RestartCode
+from arwd.transfer.response import Asked, Refuse, Restart, RestartCode, Unchanged
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,8 +47,12 @@ class Engine:
         self._session = session
         self._options = options
 
-    async def fetch(self, url: str, sink: Holding, report: ranged.Report, *, has_digest: bool) -> None:
-        """Return when the sink holds the whole file; TransferError when that cannot be, the bytes so far kept.
+    async def fetch(
+        self, url: str, sink: Holding, report: ranged.Report, *, has_digest: bool, unless: str | None = None
+    ) -> bool:
+        """True when the sink holds the whole file, False when the server still has the version `unless`.
+
+        TransferError when neither can be had, the bytes so far kept.
 
         `has_digest`: a digest will decide in the end, so bytes without a validator may be continued.
         """
@@ -58,7 +62,7 @@ class Engine:
             if sink.held and sink.validator is None and not has_digest:
                 await report.restarted("no_validator", await sink.clear(), 0)
             try:
-                await self._once(url, sink, report)
+                return await self._once(url, sink, report, unless)
             except (_Unusable, errors.PartChanged, errors.NotSynced) as error:
                 # Once each: a server, or a disk, that does it again will not do better the third time.
                 if type(error) in given_up:
@@ -82,15 +86,15 @@ class Engine:
                     raise
                 await report.retrying(error, attempt, pause)
                 await asyncio.sleep(pause)
-            else:
-                return
 
-    async def _once(self, url: str, sink: Holding, report: ranged.Report) -> None:
-        """One request; returns when the file is whole. Whatever it raises, what came before is written."""
+    async def _once(self, url: str, sink: Holding, report: ranged.Report, unless: str | None) -> bool:
+        """One request. Returns as `fetch` does; whatever it raises, what came before is written."""
         try:
             if sink.unproven:
                 await proof.prove(self._session, url, sink)
-            asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size)
+            if sink.held:
+                unless = None  # a newer version is on its way already
+            asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size, unless=unless)
             verdict = await ranged.fetch(self._session, url, asked, sink, report)
         except errors.TransferError:
             await sink.settle()
@@ -100,8 +104,11 @@ class Engine:
                 raise _Unusable(code)
             case Refuse(error=error):
                 raise error
+            case Unchanged():
+                return False
             case _:
                 await sink.settle()
+                return True
 
 
 class _Unusable(Exception):

@@ -102,6 +102,9 @@ async def _take_body(response: aiohttp.ClientResponse, verdict: Write, url: str,
 
 
 def _headers(asked: Asked) -> dict[str, str]:
+    if asked.unless is not None:
+        # RFC 9110 §13.1: an entity tag is compared, a date is a limit.
+        return {"If-None-Match" if asked.unless.startswith('"') else "If-Modified-Since": asked.unless}
     if not asked.offset:
         return {}
     headers = {"Range": f"bytes={asked.offset}-"}

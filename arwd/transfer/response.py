@@ -30,6 +30,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
     validator: str | None = None
     size: int | None = None
+    unless: str | None = None
+    """The version of a finished copy: if the server still has that one, nothing is to be sent. Only from byte 0 on."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,10 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing is left to fetch: every byte is held already."""
 
 
+class Unchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The server has the very version that `unless` named."""
+
+
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes held cannot be continued from this server's answer: ask anew from zero."""
 
@@ -71,7 +77,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     error: errors.TransferError
 
 
-Verdict = Write | Whole | Restart | Refuse
+Verdict = Write | Whole | Unchanged | Restart | Refuse
 
 
 def judge(asked: Asked, head: Head) -> Verdict:
@@ -81,6 +87,8 @@ def judge(asked: Asked, head: Head) -> Verdict:
             return _whole_body(asked, head)
         case 206:
             return _partial_body(asked, head)
+        case 304 if asked.unless is not None and strong_validator(head) in (None, asked.unless):
+            return Unchanged()
         case 416 if asked.offset:
             return _beyond_the_end(asked, head)
         case _:

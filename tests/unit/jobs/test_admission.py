@@ -2,7 +2,20 @@
 
 import pytest
 
-from arwd.jobs.admission import Accept, AwaitCancel, Current, Decision, GoOn, Have, Join, Refuse, decide
+from arwd.jobs.admission import (
+    Accept,
+    AwaitCancel,
+    Current,
+    Decision,
+    Elsewhere,
+    GoOn,
+    Have,
+    Join,
+    Link,
+    Refuse,
+    decide,
+    may_be_current,
+)
 from arwd.model import Job, Model, Request
 from arwd.states import TERMINAL, State
 from tests.unit.samples import DIGEST, OTHER_DIGEST, URL, job, model, request
@@ -21,10 +34,19 @@ def decided(
     is_canceling: bool = False,
     there: Model | None = None,
     is_unchanged: bool = True,
+    holder: Model | None = None,
+    fetching: str | None = None,
 ) -> Decision:
     known = None if current is None else Current(job=current, url=url, is_canceling=is_canceling)
     shown = asked.ref.partition("?")[0]
-    return decide(asked, shown, current=known, model=there, is_unchanged=is_unchanged and there is not None)
+    return decide(
+        asked,
+        shown,
+        current=known,
+        model=there,
+        is_unchanged=is_unchanged and there is not None,
+        elsewhere=Elsewhere(holder=holder, fetching=fetching),
+    )
 
 
 def test_where_nothing_is_a_job_begins() -> None:

@@ -1,0 +1,98 @@
+"""Who begins: at once where the bytes are held, behind a job that fetches the same, or with a slot of its own.
+
+Rule: of the jobs that were given one digest, one at a time fetches; a job that its user paused holds nobody up.
+"""
+
+import asyncio
+
+from arwd.jobs.rooms import Rooms
+from arwd.jobs.roster import Roster
+from arwd.jobs.scheduler import Scheduler
+from arwd.jobs.worker import Worker
+from arwd.model import Model
+from arwd.states import State
+
+
+class Dispatcher:
+    """The employer of the workers. Mutable state: who fetches each digest, and the links in the making."""
+
+    def __init__(self, rooms: Rooms, roster: Roster, scheduler: Scheduler) -> None:
+        self._rooms = rooms
+        self._roster = roster
+        self._scheduler = scheduler
+        self._leaders: dict[str, Worker] = {}
+        self._links: dict[Worker, asyncio.Task[None]] = {}
+
+    def offer(self, worker: Worker) -> None:
+        """This job is queued, and wants to begin."""
+        sha256 = worker.job.sha256
+        if sha256 is None:
+            self._scheduler.offer(worker)
+            return
+        holder = self._rooms.library.holder(sha256, but=worker.job.id)
+        leader = self.leader(sha256, but=worker.job.id)
+        if holder is not None:
+            link = asyncio.get_running_loop().create_task(self._link(worker, holder))
+            self._links[worker] = link
+            link.add_done_callback(lambda _: self._links.pop(worker))
+        elif leader is not None:
+            worker.wait_for(leader.job.job_id, self._scheduler.next_position())
+        else:
+            self._lead(worker, sha256)
+
+    def leader(self, sha256: str, *, but: str) -> Worker | None:
+        """The job of another id that fetches these bytes."""
+        leader = self._leaders.get(sha256)
+        if leader is None or leader.job.id == but or leader.is_canceling or leader.job.is_final:
+            return None
+        is_paused = leader.job.state is State.PAUSED and leader.job.paused_by == "user"
+        return None if is_paused else leader
+
+    async def linked(self, worker: Worker) -> None:
+        """Return when it is decided whether this job can be complete at once."""
+        if worker in self._links:
+            await asyncio.shield(self._links[worker])
+
+    def freed(self, worker: Worker) -> None:
+        """The slot is no longer needed."""
+        self._scheduler.release(worker)
+
+    def settled(self, worker: Worker) -> None:
+        """Nothing of the job is left to do: those that waited for it begin."""
+        for old in self._roster.keep(worker.job):
+            self._rooms.bus.forget(old.job_id)
+        self.let_go(worker)
+
+    def let_go(self, worker: Worker) -> None:
+        """Nobody waits for this job any longer."""
+        sha256 = worker.job.sha256
+        if sha256 is None:
+            return
+        if self._leaders.get(sha256) is worker:
+            del self._leaders[sha256]
+        for follower in self._followers(worker):
+            self.offer(follower)
+
+    def heir(self, worker: Worker) -> Worker | None:
+        """Who goes on with the part of a job that ends without a file: the first that waits for it."""
+        return next(iter(self._followers(worker)), None)
+
+    async def close(self) -> None:
+        """Return when no link is in the making."""
+        while self._links:
+            await asyncio.wait(list(self._links.values()))
+
+    def _followers(self, leader: Worker) -> list[Worker]:
+        if leader.job.sha256 is None:
+            return []
+        workers = [worker for worker in self._roster.workers if worker.job.waiting_for == leader.job.job_id]
+        return [worker for worker in workers if worker.job.state is State.QUEUED and not worker.is_canceling]
+
+    async def _link(self, worker: Worker, holder: Model) -> None:
+        if not await worker.have(holder) and worker.job.state is State.QUEUED and worker.job.sha256 is not None:
+            self._lead(worker, worker.job.sha256)
+
+    def _lead(self, worker: Worker, sha256: str) -> None:
+        self._leaders.setdefault(sha256, worker)
+        worker.wait_for(None, self._scheduler.next_position())
+        self._scheduler.offer(worker)
