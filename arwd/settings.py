@@ -159,6 +159,8 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, room), name)
         if not value >= least:
             raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
-    if settings.store.reserve is not None and settings.store.reserve < 0:
-        raise SettingsError(f"The setting reserve is wrong: {settings.store.reserve} is below 0.")
+    for name, least in (("reserve", 0), ("max_file_size", 1), ("quota", 1)):
+        value = getattr(settings.store, name)
+        if value is not None and value < least:
+            raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
     return settings

@@ -14,7 +14,7 @@ from arwd.database import After, Change
 from arwd.events import Fact
 from arwd.jobs import facts, held, ledger, left_over
 from arwd.jobs.progress import Progress
-from arwd.jobs.record import Record
+from arwd.jobs.record import NOT_PAUSED, Record
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.work import Unchanged, Whole, Work
 from arwd.model import Job, Model
@@ -54,7 +54,8 @@ class Worker:
         self._tail: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         finished = rooms.library.get(job.id)
-        self._part = Part(rooms.layout, rooms.names, job, own_name=None if finished is None else finished.name)
+        own_name = None if finished is None else finished.name
+        self._part = Part(rooms.layout, rooms.names, rooms.space, job, own_name=own_name)
         self._record = Record(job, rooms.bus, lambda: self._part.name)
         self._work = Work(rooms, self._record, self._part)
 
@@ -108,11 +109,13 @@ class Worker:
             if self.job.state is State.QUEUED and await self._part.inherit(part):
                 self._record.rename(self._part.name)
 
-    async def resume(self, offer: Callable[["Worker"], None], position: Callable[[], int]) -> State:
-        """End a pause; the job queues again. Any other state is left as it is."""
+    async def resume(
+        self, offer: Callable[["Worker"], None], position: Callable[[], int], *, is_asked: bool = True
+    ) -> State:
+        """End a pause; the job queues again. Any other state is left as it is; unasked, a user's pause is too."""
         async with self._mailbox:
-            if self.job.state is State.PAUSED:
-                self._record.move(Trigger.RESUME, "queued", position=position(), fields={"paused_by": None})
+            if self.job.state is State.PAUSED and (is_asked or self.job.paused_by == "disk"):
+                self._record.move(Trigger.RESUME, "queued", position=position(), fields=NOT_PAUSED)
                 offer(self)
             await self._record.recorded()
             return self.job.state
@@ -132,6 +135,9 @@ class Worker:
             if intent in TRANSITIONS[self.job.state]:
                 self._employer.freed(self)
                 await self._settle(intent)
+            if intent is Trigger.PAUSE and self.job.paused_by == "disk":
+                # Its user's from now on: it does not go on by itself.
+                self._record.note("paused", fields={**NOT_PAUSED, "paused_by": "user"})
             if intent is Trigger.PAUSE and self.job.state is State.PAUSED:
                 await self._sync_part()
                 await self._record.recorded()
@@ -139,7 +145,11 @@ class Worker:
 
     async def sync(self) -> None:
         """Make the bytes of an unfinished job durable. StorageError."""
-        await self._part.sync(is_paused=self.job.state is State.PAUSED)
+        await self._part.sync(is_paused=self.job.paused_by == "user")
+
+    async def recorded(self) -> None:
+        """Return when the job's newest milestone is on disk. StorageError."""
+        await self._record.recorded()
 
     async def _run(self) -> None:
         try:
@@ -147,6 +157,8 @@ class Worker:
             tail = self._keep(found) if isinstance(found, Unchanged) else self._place(found)
             self._tail = asyncio.get_running_loop().create_task(tail)
             await asyncio.shield(self._tail)
+        except errors.DiskFull as error:
+            await self._wait_for_room(error)
         except errors.ArwdError as error:
             await self._fail(error)
         except Exception as error:
@@ -162,6 +174,17 @@ class Worker:
     async def _keep(self, unchanged: Unchanged) -> None:
         ending = self._work.keep(unchanged.model)
         await asyncio.shield(self._conclude(*ending.news, after=ending.tidy))
+
+    async def _wait_for_room(self, error: errors.DiskFull) -> None:
+        """Pause, until there is room for what is still to come."""
+        await self._part.close()
+        await self._sync_part()
+        part = self._part
+        sentence = await self._rooms.space.explain(error, size=part.declared, held=part.held)
+        self._tail = None
+        self._record.run_out_of_room(sentence, size=part.declared, held=part.held)
+        log.warning("Job %s waits for room: %s", self.job.job_id, sentence, extra={"event": "disk_full"})
+        self._employer.freed(self)
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
@@ -208,6 +231,7 @@ class Worker:
 
     async def _interrupt(self) -> None:
         if self._task is None:
+            await self._part.close()
             return
         self._task.cancel()
         await asyncio.wait([self._task])

@@ -18,15 +18,17 @@ from arwd.store.control import Checked
 from arwd.store.found import Found
 from arwd.store.layout import Layout
 from arwd.store.names import Claim, Names
+from arwd.store.space import Space
 from arwd.store.writer import PartWriter
 
 
 class Part:
     """One part, from the settling of its name until it is placed or discarded. Satisfies the transfer's sink."""
 
-    def __init__(self, layout: Layout, reserved: Names, job: Job, *, own_name: str | None = None) -> None:
+    def __init__(self, layout: Layout, reserved: Names, space: Space, job: Job, *, own_name: str | None = None) -> None:
         """`own_name` is the finished file of this model, which the part is to replace."""
         self._layout = layout
+        self._space = space
         self._claim = Claim(reserved, job, own_name)
         self._blank = control.blank(job)
         self._known = self._blank
@@ -35,9 +37,12 @@ class Part:
         self._writer: PartWriter | None = None
         self._rhythm: asyncio.Task[None] | None = None
         self._held = 0
+        self._stride: int | None = None
         self._is_unsure = False
         """A sync failed: what came after the last good one may never reach the disk."""
         self.length_known = True
+        self.declared = job.total
+        """The size that a server said last, whether or not there was room for it."""
         self.unproven = 0
         """Bytes that another program left under our name: not ours until they are proved to be this file's."""
         self.is_taken_up = True
@@ -54,6 +59,11 @@ class Part:
     def held(self) -> int:
         """Bytes from the start of the file that are kept."""
         return self._held if self._writer is None else self._writer.accepted
+
+    @property
+    def written(self) -> int:
+        """Those of them that are on disk."""
+        return self._held if self._writer is None else self._writer.written
 
     @property
     def full(self) -> bool:
@@ -112,7 +122,8 @@ class Part:
             await self.close()
         self._claim.settle(suggested)
         is_news = (size, validator) != (self.size, self.validator) or self._writer is None
-        self.length_known, self.is_pieced = length_known, start > 0
+        self.length_known, self.is_pieced, self.declared = length_known, start > 0, size
+        self._stride = await self._space.promise(self._known.job_id, size=size, written=lambda: self.written)
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
             if self._held > start and self._writer is None:
                 # Before the control file says of which version the bytes are: never old bytes beside a new validator.
@@ -125,6 +136,7 @@ class Part:
     def put(self, chunk: bytes) -> None:
         """Take the next bytes; only after `begin`."""
         assert self._writer is not None
+        self._space.admit(self._writer.accepted + len(chunk))
         self._writer.put(chunk)
 
     async def room(self) -> None:
@@ -170,6 +182,7 @@ class Part:
             self._held = self._writer.written
             self._known = replace(self._known, prefix=self._writer.prefix)
             self._writer = None
+        self._space.withdraw(self._known.job_id)
 
     async def clear(self) -> int:
         """Drop every byte, keep the name. Returns how many they were; StorageError."""
@@ -238,8 +251,9 @@ class Part:
         self.unproven = 0
 
     def release(self) -> None:
-        """The name is no longer reserved: what lies on disk speaks for itself."""
+        """Neither the name nor room is reserved any longer: what lies on disk speaks for itself."""
         self._claim.release()
+        self._space.withdraw(self._known.job_id)
 
     def _take_over(self, there: Found) -> None:
         assert there.control is not None
@@ -250,7 +264,12 @@ class Part:
     async def _open(self, start: int) -> None:
         descriptor = await fs.in_thread(fs.open_at_length, self._path, start, undo=os.close)
         self._writer = PartWriter(descriptor, start, self._known.prefix)
-        self._rhythm = asyncio.get_running_loop().create_task(checkpoint.keep(self._writer, self._make_durable))
+        rhythm = checkpoint.keep(self._writer, self._take_stock, self._stride)
+        self._rhythm = asyncio.get_running_loop().create_task(rhythm)
+
+    async def _take_stock(self, length: int) -> int | None:
+        await self._make_durable(length)
+        return await self._space.look_again(self._known.job_id)
 
     async def _cut(self, length: int) -> None:
         await fs.in_thread(fs.cut, self._path, length)
@@ -265,7 +284,7 @@ class Part:
         except OSError as error:
             # Never sync again and believe it: the kernel drops what it could not write, and says so only once.
             self._is_unsure = True
-            raise NotSynced(f"cannot sync {self.name}.part: {error.strerror}") from error
+            raise fs.storage_error(f"cannot sync {self.name}.part", error, NotSynced) from error
         await self._save(synced=length, prefix=prefix, **news)
         return status
 
