@@ -49,7 +49,8 @@ class Vigil:
 
     def begin(self) -> None:
         """Watch from now on; jobs may wait since an earlier life."""
-        self._is_wanted.set()
+        if self._waiting():
+            self._is_wanted.set()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def notice(self, worker: Worker) -> None:
