@@ -56,10 +56,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     logs: logs.Options
 
     def shown(self) -> dict[str, Any]:
-        """Every setting by its name, secrets masked."""
+        """Every setting that has a value, by its name, secrets masked."""
         room_of = keys()
         values = {name: getattr(getattr(self, room), name) for name, (room, _) in room_of.items()}
-        return {name: _MASK if name in _SECRET and value else value for name, value in values.items()}
+        present = {name: value for name, value in values.items() if value is not None}
+        return {name: _MASK if name in _SECRET and value else value for name, value in present.items()}
 
 
 def keys() -> dict[str, tuple[str, Any]]:

@@ -4,6 +4,7 @@ Rule: the record changes in memory first, then one transaction carries the row a
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from arwd.jobs import facts, ledger
 from arwd.jobs.progress import Progress
 from arwd.model import Job
 from arwd.states import Trigger, advance
+
+log = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
 """Seconds until a last word that could not be recorded is tried again."""
@@ -60,6 +63,7 @@ class Record:
         fields = {"name": self._part_name(), "total": size, "attempt": 0, "code": code, "error": sentence}
         fields |= {"paused_by": "disk", "paused_at": events.now()}
         self.move(Trigger.PAUSE, "paused", code=code, fields=fields)
+        log.warning("Job %s waits for room: %s", self.job.job_id, sentence, extra={"event": code})
 
     def rename(self, name: str | None) -> None:
         """The part has this name from now on."""

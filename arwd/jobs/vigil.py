@@ -5,20 +5,17 @@ up; what it needs is promised to it before it queues, so nobody takes it meanwhi
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from arwd.errors import StorageError
 from arwd.jobs.roster import Roster
+from arwd.jobs.tolerance import tolerated
 from arwd.jobs.worker import Worker
 from arwd.model import Job
 from arwd.states import State
 from arwd.store.allowance import Room
 from arwd.store.space import Space
-
-log = logging.getLogger(__name__)
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -70,7 +67,9 @@ class Vigil:
         unfinished = {worker.job.job_id for worker in self._roster.workers}
         self._attempts = {job_id: attempt for job_id, attempt in self._attempts.items() if job_id in unfinished}
         for worker in waiting:
-            await _record(worker)
+            # What could not be written down while the disk was full is tried again.
+            with tolerated("A pause is not recorded yet", "pause_unrecorded"):
+                await worker.recorded()
         room = await self._space.measure(is_used_wanted=False)
         for worker in waiting:
             pause = self._pause(worker)
@@ -88,10 +87,8 @@ class Vigil:
             if not self._waiting():
                 self._is_wanted.clear()
                 continue
-            try:
+            with tolerated("Whether there is room cannot be told", "room_unknown"):
                 await self.look()
-            except StorageError as error:
-                log.warning("Whether there is room cannot be told: %s", error, extra={"event": "room_unknown"})
 
     def _waiting(self) -> list[Worker]:
         waiting = [worker for worker in self._roster.workers if worker.job.paused_by == "disk"]
@@ -114,11 +111,3 @@ class Vigil:
 def _is_to_begin(job: Job) -> bool:
     """Does it, or will it, fetch bytes of its own?"""
     return job.state in (State.QUEUED, State.DOWNLOADING, State.VERIFYING) and job.waiting_for is None
-
-
-async def _record(worker: Worker) -> None:
-    """What could not be written down while the disk was full is tried again."""
-    try:
-        await worker.recorded()
-    except StorageError as error:
-        log.warning("A pause is not recorded yet: %s", error, extra={"event": "pause_unrecorded"})
