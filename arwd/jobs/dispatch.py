@@ -8,6 +8,7 @@ import asyncio
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
+from arwd.jobs.tolerance import tolerated
 from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
 from arwd.model import Model
@@ -87,7 +88,8 @@ class Dispatcher:
             await asyncio.wait(list(self._links.values()))
 
     async def _go_on(self, worker: Worker) -> None:
-        await worker.resume(self.offer, self._scheduler.next_position, is_asked=False)
+        with tolerated("A job that goes on is not recorded yet", "resume_unrecorded"):
+            await worker.resume(self.offer, self._scheduler.next_position, is_asked=False)
 
     def _followers(self, leader: Worker) -> list[Worker]:
         if leader.job.sha256 is None:

@@ -58,7 +58,7 @@ def refusal(size: int | None, needed: int, room: Room, limits: Limits) -> Storag
     if needed > room.spare:
         return DiskFull(
             f"{needed} bytes more are needed, but of the {room.free} that are free on the disk {room.reserve} are "
-            f"left alone and {room.promised} are promised to other jobs. The job goes on when there is room."
+            f"left alone (reserve) and {room.promised} are promised to other jobs. The job goes on when there is room."
         )
     return None
 

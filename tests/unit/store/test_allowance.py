@@ -73,8 +73,8 @@ def test_a_limit_that_waiting_does_not_change_comes_before_the_disk(
 def test_a_refusal_says_how_much_is_needed_and_how_much_is_there() -> None:
     full = allowance.refusal(100, 80, room(300, reserve=200, promised=70), NONE)
     assert str(full) == (
-        "80 bytes more are needed, but of the 300 that are free on the disk 200 are left alone and 70 are promised to "
-        "other jobs. The job goes on when there is room."
+        "80 bytes more are needed, but of the 300 that are free on the disk 200 are left alone (reserve) and 70 are "
+        "promised to other jobs. The job goes on when there is room."
     )
     over = allowance.refusal(100, 80, room(300, used=30, promised=70), Limits(quota=150))
     assert all(figure in str(over) for figure in ("80 bytes", "30", "70", "150"))
