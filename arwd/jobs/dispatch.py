@@ -8,6 +8,8 @@ import asyncio
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
+from arwd.jobs.tolerance import tolerated
+from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
 from arwd.model import Model
 from arwd.states import State
@@ -22,6 +24,7 @@ class Dispatcher:
         self._scheduler = scheduler
         self._leaders: dict[str, Worker] = {}
         self._links: dict[Worker, asyncio.Task[None]] = {}
+        self.vigil = Vigil(rooms.space, roster, self._go_on, asyncio.get_running_loop().time)
 
     def offer(self, worker: Worker) -> None:
         """This job is queued, and wants to begin."""
@@ -53,6 +56,7 @@ class Dispatcher:
     def freed(self, worker: Worker) -> None:
         """The slot is no longer needed."""
         self._scheduler.release(worker)
+        self.vigil.notice(worker)
 
     def settled(self, worker: Worker) -> None:
         """Nothing of the job is left to do: those that waited for it begin."""
@@ -75,9 +79,14 @@ class Dispatcher:
         return next(iter(self._followers(worker)), None)
 
     async def close(self) -> None:
-        """Return when no link is in the making."""
+        """Return when no link is in the making, and nobody goes on by himself."""
+        await self.vigil.close()
         while self._links:
             await asyncio.wait(list(self._links.values()))
+
+    async def _go_on(self, worker: Worker) -> None:
+        with tolerated("A job that goes on is not recorded yet", "resume_unrecorded"):
+            await worker.resume(self.offer, self._scheduler.next_position, is_asked=False)
 
     def _followers(self, leader: Worker) -> list[Worker]:
         if leader.job.sha256 is None:
