@@ -232,8 +232,11 @@ class Machine(RuleBasedStateMachine):
         self.disk.free()
         self.origin.script(self.healthy)
         self.origin.go_on.set()
-        for model_id in "abc":
-            await self.daemon.call("POST", "/models/download/resume", {"id": model_id})
+        _, listed = await self.daemon.call("GET", "/models/jobs")
+        for job in listed["jobs"]:
+            # Whoever waits for room goes on unasked.
+            if job["status"] == "paused" and job.get("code") != "disk_full":
+                await self.daemon.call("POST", "/models/download/resume", {"id": job["id"]})
         async with asyncio.timeout(PATIENCE):
             async with self.daemon.events("until=done") as stream:
                 await stream.rest()
