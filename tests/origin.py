@@ -194,13 +194,14 @@ class Origin:
 
 
 @contextlib.asynccontextmanager
-async def deaf() -> AsyncIterator[int]:
-    """A port of ::1 that answers no connection attempt: its queue is full, and what comes is dropped."""
+async def deaf(host: str) -> AsyncIterator[int]:
+    """A port that answers no connection attempt: its queue is full, and what comes is dropped."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as opened:
-        listening = opened.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0))
+        listening = opened.enter_context(socket.create_server((host, 0), family=family, backlog=0))
         waiting = []
         while len(waiting) < 3:  # the queue holds one more than its length, and a half-open one
-            each = opened.enter_context(socket.socket(socket.AF_INET6))
+            each = opened.enter_context(socket.socket(family))
             each.setblocking(False)
             each.connect_ex(listening.getsockname())
             waiting.append(each)
