@@ -24,6 +24,8 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _HTML: Final = re.compile(rb"<(!doctype\s+html|html)\b", re.IGNORECASE)
 _HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/v1"
+# Not that of a template: `{{` and `{%`.
+_JSON_OBJECT: Final = re.compile(rb"\{\s*\"")
 # A key that speaks of an error, with a value that can describe one: in a vocabulary, "error" has a number.
 _JSON_ERROR: Final = re.compile(
     rb'"(errors?|fault|detail|message|error_?(code|message|description))"\s*:\s*["\[{t]', re.I
@@ -37,7 +39,7 @@ _SAFETENSORS_HEADER: Final = range(2, 100_000_001)
 _ZIP: Final = b"PK\x03\x04"
 _PICKLE_PROTOCOLS: Final = range(2, 6)
 # What can follow the protocol: a frame, or the making of a value. Few other files that begin with 0x80 have it there.
-_PICKLE_OPCODES: Final = frozenset(b"()]}cGIJKLMNSTUVX\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
+_PICKLE_OPCODES: Final = frozenset(b"()]}BCGIJKLMNSTUVXc\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +83,7 @@ def _something_else(first: bytes, kind: str, names: list[str]) -> str | None:
         return "sent an HTML page in place of the file; open it in a browser to see what it says, it may want a login"
     if first.startswith(_LFS_POINTER):
         return "sent a Git-LFS pointer in place of the file; on a model hub, /resolve/ in the path gets the file itself"
-    is_json = kind == "application/json" or kind.endswith("+json") or text.startswith(b"{")
+    is_json = kind == "application/json" or kind.endswith("+json") or _JSON_OBJECT.match(text)
     if is_json and _JSON_ERROR.search(text) and not _are_all(names, _JSON_NAMES):
         return "sent an error as JSON in place of the file; open it in a browser to see what it says"
     return None
