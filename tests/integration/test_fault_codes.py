@@ -84,24 +84,22 @@ def by_length(*fields: str, first: str = "HTTP/1.1 206 Partial Content") -> Raw:
 
 # What passes: the same bytes are kept, and the same request is made again
 
-PASSING: dict[str, tuple[Step, str, int]] = {
-    "the body ends early": (Serve(10_000), "truncated", HELD + 10_000),
-    "the connection ends before a byte of the body": (Serve(0), "truncated", HELD),
-    "the connection ends within the head": (Raw(b"HTTP/1.1 206 Par"), "reset", HELD),
-    "the connection ends before the head": (Raw(b""), "reset", HELD),
-    "the connection is reset before the head": (Raw(b"", end="reset"), "reset", HELD),
-    "the connection is reset within the body": (Reset(0), "reset", HELD),
-    "a chunk ends early": (chunked(b"2710\r\n" + FIRST[HELD : HELD + 1_000]), "truncated", HELD + 1_000),
-    "the last chunk is missing": (
-        chunked(b"3e8\r\n" + FIRST[HELD : HELD + 1_000] + b"\r\n"),
-        "truncated",
-        HELD + 1_000,
-    ),
-    "nothing comes any more": (Stall(10_000), "stalled", HELD + 10_000),
-    "nothing comes at all": (Raw(b"", end="wait"), "stalled", HELD),
-    "the head does not end": (Raw(b"HTTP/1.1 206 Partial Content\r\nETag:", end="wait"), "stalled", HELD),
+LOST = ("reset", "truncated")
+"""A body that was cut off ended early as well: the fault model has one row for both."""
+PASSING: dict[str, tuple[Step, tuple[str, ...], int]] = {
+    "the body ends early": (Serve(10_000), ("truncated",), HELD + 10_000),
+    "the connection ends before a byte of the body": (Serve(0), ("truncated",), HELD),
+    "the connection ends within the head": (Raw(b"HTTP/1.1 206 Par"), ("reset",), HELD),
+    "the connection ends before the head": (Raw(b""), ("reset",), HELD),
+    "the connection is reset before the head": (Raw(b"", end="reset"), ("reset",), HELD),
+    "the connection is reset within the body": (Reset(10_000), LOST, HELD + 10_000),
+    "a chunk ends early": (chunked(b"2710\r\n" + FIRST[HELD : HELD + 1_000]), LOST, HELD + 1_000),
+    "the last chunk is missing": (chunked(b"3e8\r\n" + FIRST[HELD : HELD + 1_000] + b"\r\n"), LOST, HELD + 1_000),
+    "nothing comes any more": (Stall(10_000), ("stalled",), HELD + 10_000),
+    "nothing comes at all": (Raw(b"", end="wait"), ("stalled",), HELD),
+    "the head does not end": (Raw(b"HTTP/1.1 206 Partial Content\r\nETag:", end="wait"), ("stalled",), HELD),
     **{
-        f"status {status}": (Status(status), "too_many_requests" if status == 429 else "http_status", HELD)
+        f"status {status}": (Status(status), ("too_many_requests" if status == 429 else "http_status",), HELD)
         for status in (408, 425, 429, 500, 502, 503, 504)
     },
 }
@@ -111,10 +109,15 @@ PASSING: dict[str, tuple[Step, str, int]] = {
 async def test_a_fault_that_may_pass_is_tried_again_behind_the_bytes_held(
     daemon: Running, origin: Origin, fault: str
 ) -> None:
-    step, code, held = PASSING[fault]
-    origin.script(Serve(HELD), step, Serve())
+    step, expected, held = PASSING[fault]
+    # Where no head came, the HTTP client may have asked a second time by itself.
+    times = 2 if expected == ("reset",) else 1
+    origin.script(Serve(HELD), *[step] * times, Serve())
     events = await told(daemon, origin.url("model.gguf"))
-    assert codes(events, "retrying") == ["truncated", code]
+    first, *later = codes(events, "retrying")
+    assert first == "truncated"
+    assert 1 <= len(later) <= times
+    assert set(later) <= set(expected)
     assert codes(events, "restarted") == []
     assert origin.requests[-1].headers["Range"] == f"bytes={held}-"
     assert_whole(daemon, events)
