@@ -45,6 +45,8 @@ KINDS = {
     "moved": 4, "login": 2, "loop": 1, "401": 1, "403": 1, "404": 1, "418": 1, "429": 1, "500": 2, "503": 1,
 }  # fmt: skip
 
+BREAKS = {"cut": 3, "reset": 2, "wait": 3, "chunked, cut": 2, "closed, cut": 1}
+
 _LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
 
 
@@ -101,10 +103,10 @@ class Course:
         self._dice = random.Random(seed)
         self.style = self._one_of(STYLES)
         self.digest_of = self._one_of(DIGESTS)
-        self.acts = [
-            Act(self._one_of(KINDS), self._dice.random(), self._dice.randint(1, 5_000), self._one_of(PUBLISHED))
-            for _ in range(self._dice.randint(1, MOST_ACTS))
-        ]
+        self.acts = [self._act(KINDS) for _ in range(self._dice.randint(1, MOST_ACTS))]
+        if self._dice.random() < 0.8:
+            # Most courses begin with a part: what may go wrong later goes wrong behind one.
+            self.acts.insert(0, self._act(BREAKS))
         self.served: list[bytes] = []
         """Every content that a response was, or was part of."""
         self._named: dict[str, set[bytes]] = {}
@@ -312,6 +314,9 @@ class Course:
         kept = int(min(len(before), len(fresh)) * self._dice.random()) if self._dice.random() < 0.5 else len(GGUF)
         kept = max(kept, len(GGUF))
         return before[:kept] + self._dice.randbytes(len(fresh) - kept)
+
+    def _act(self, kinds: dict[str, int]) -> Act:
+        return Act(self._one_of(kinds), self._dice.random(), self._dice.randint(1, 5_000), self._one_of(PUBLISHED))
 
     def _one_of(self, weights: dict[str, int]) -> str:
         return self._dice.choices(list(weights), list(weights.values()))[0]
