@@ -21,8 +21,10 @@ from tests.scenarios import GGUF, LOGIN, message, offset
 LEAST, MOST = 12_000, 160_000
 """Bytes of a file."""
 MOST_ACTS = 7
-PATIENCE = 60.0
+PATIENCE = 25.0
 """Seconds that one course may take among many others."""
+STUCK = {"status": "stuck"}
+"""The last word on what did not end."""
 
 PUBLISHED = {"": 70, "new": 14, "silent": 8, "touched": 8}
 """What may have been published before an answer, and how likely: nothing; other content under a new validator; other
@@ -374,6 +376,8 @@ class Outcome:
     @property
     def fault(self) -> str | None:
         """What is wrong, beyond what nobody could have known; None if all is well."""
+        if self.last is STUCK:
+            return f"it did not end within {PATIENCE:g} s"
         if self.is_mixed and not self.is_excused:
             return "the file is not one that was served"
         if self.last["status"] == "complete":
@@ -391,21 +395,29 @@ class Outcome:
 async def follow(daemon: Running, course: Course) -> Outcome:
     """Ask for the file until it is there, or the faults are over and it still does not come."""
     model_id = f"m{course.seed}"
-    more = {} if course.digest is None else {"sha256": course.digest}
-    last: dict[str, Any] = {}
-    async with asyncio.timeout(PATIENCE), origins.running(course.now) as origin:
+    last = STUCK
+    async with origins.running(course.now) as origin:
         origin.script(course.answer)
-        with _interrupting(daemon, model_id, origin, course):
-            for _ in range(len(course.acts) + 2):
-                await daemon.download(model_id, origin.url(f"{model_id}.gguf"), **more)
-                last = await daemon.settled(model_id)
-                course.story.append(f"{last['status']} {last.get('code', '')}")
-                if last["status"] == "complete":
-                    break
+        with contextlib.suppress(TimeoutError), _interrupting(daemon, model_id, origin, course):
+            async with asyncio.timeout(PATIENCE):
+                last = await _ask(daemon, model_id, origin, course)
     path = daemon.models / str(last.get("file", f"{model_id}.gguf"))
     outcome = Outcome(course, last, path.read_bytes() if path.exists() else None)
     await daemon.call("POST", "/models/delete", {"id": model_id})
     return outcome
+
+
+async def _ask(daemon: Running, model_id: str, origin: Origin, course: Course) -> dict[str, Any]:
+    """The last word on the last request."""
+    more = {} if course.digest is None else {"sha256": course.digest}
+    last: dict[str, Any] = {}
+    for _ in range(len(course.acts) + 2):
+        await daemon.download(model_id, origin.url(f"{model_id}.gguf"), **more)
+        last = await daemon.settled(model_id)
+        course.story.append(f"{last['status']} {last.get('code', '')}")
+        if last["status"] == "complete":
+            break
+    return last
 
 
 @contextlib.contextmanager
@@ -434,11 +446,7 @@ async def follow_many(daemon: Running, seeds: list[str], at_once: int) -> list[O
 
     async def one_after_another() -> None:
         while left:
-            course = Course(left.pop())
-            try:
-                outcomes.append(await follow(daemon, course))
-            except TimeoutError:
-                raise AssertionError(f"it did not end within {PATIENCE:g} s\n{course.describe()}") from None
+            outcomes.append(await follow(daemon, Course(left.pop())))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):

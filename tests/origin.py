@@ -59,6 +59,7 @@ class Raw:
 
     data: bytes
     end: str = "close"  # or "reset"; or "wait", until `origin.go_on` is set; or "flood": again and again
+    later: bytes = b""  # sent after the wait
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,8 @@ class Origin:
             await asyncio.sleep(0)  # a reader that never tires must not keep the others waiting
         if step.end == "wait":
             await self.go_on.wait()
+            writer.write(step.later)
+            await writer.drain()
         elif step.end == "reset":
             _reset(writer)
 

@@ -257,6 +257,22 @@ async def test_a_broken_chunk_keeps_what_came_before_it(daemon: Running, origin:
     assert_whole(daemon, events)
 
 
+async def test_a_chunk_that_breaks_long_after_the_head_holds_nobody_up(daemon: Running, origin: Origin) -> None:
+    right = b"3e8\r\n" + FIRST[HELD : HELD + 1_000] + b"\r\n"
+    broken = ranged("Transfer-Encoding: chunked", body=right, end="wait")
+    origin.script(Serve(HELD), Raw(broken.data, broken.end, later=b"no number\r\n"), Serve())
+    async with daemon.events("id=m&until=done") as stream:
+        await daemon.download("m", origin.url("model.gguf"))
+        await stream.until(lambda message: message.payload.get("downloaded") == HELD + 1_000)
+        origin.go_on.set()
+        async with asyncio.timeout(PATIENCE):
+            await stream.rest()
+    events = [message.payload for message in stream.messages]
+    assert codes(events, "retrying") == ["truncated", "invalid_response"]
+    assert origin.requests[-1].headers["Range"] == f"bytes={HELD + 1_000}-"
+    assert_whole(daemon, events)
+
+
 # Answers before the answer
 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"

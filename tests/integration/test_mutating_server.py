@@ -23,7 +23,7 @@ async def outcomes_of(state_dir: Path, runs: int) -> list[Outcome]:
     given = os.environ.get("ARWD_TEST_SEED")
     seeds = [given] if given else [f"{base}-{number}" for number in range(runs)]
     print(f"{len(seeds)} courses from {seeds[0]}")
-    async with running.daemon(state_dir, max_jobs=AT_ONCE, stall_timeout=20) as daemon:
+    async with running.daemon(state_dir, max_jobs=AT_ONCE, stall_timeout=5) as daemon:
         return await mutating.follow_many(daemon, seeds, AT_ONCE)
 
 
