@@ -41,7 +41,7 @@ KINDS = {
     "blind": 5, "blind and unsigned": 3, "early": 3, "far total": 2, "short end": 2, "open total": 2, "no place": 2,
     "items": 1, "multipart": 1, "416 bare": 1, "416 of another size": 1, "416 of what is held": 1,
     # framing and content
-    "long": 3, "brief": 2, "elsewhere": 1, "torn": 2, "gzip": 2, "chunked, broken": 2, "both framings": 1,
+    "long": 3, "brief": 2, "elsewhere": 1, "torn": 2, "gzip": 2, "chunked, broken": 1, "chunked, broken later": 2, "both framings": 1,
     # no file at all
     "html": 2, "html by another name": 2, "html in a range": 2, "json": 1, "lfs": 1, "junk": 1, "nothing": 1,
     "moved": 4, "login": 2, "loop": 1, "401": 1, "403": 1, "404": 1, "418": 1, "429": 1, "500": 2, "503": 1,
@@ -117,6 +117,8 @@ class Course:
         """Content went on under a validator that stood for something else: without a digest nobody can know."""
         self.waits = asyncio.Event()
         """The server sends no more until somebody interrupts."""
+        self.lingers = asyncio.Event()
+        """The server sends the rest a little later."""
         self.story: list[str] = []
         self.prepare()
 
@@ -192,8 +194,10 @@ class Course:
             case "reset" | "wait":
                 return answer.raw(cut, act.kind)
             case "chunked, broken":
-                sent = answer.raw(max(cut, 1))
-                return Raw(sent.data + b"no number\r\n", sent.end)
+                return Raw(answer.raw(max(cut, 1)).data + b"no number\r\n")
+            case "chunked, broken later":
+                self.lingers.set()
+                return Raw(answer.raw(max(cut, 1)).data, "wait", later=b"no number\r\n")
             case "brief" if answer.start is None:
                 sent = answer.raw()
                 return Raw(sent.data + self.now[len(answer.body) :], sent.end)
@@ -217,7 +221,7 @@ class Course:
         """The answer as this act makes it."""
         start, size, by = answer.start, len(self.now), act.by
         match act.kind:
-            case "chunked" | "chunked, cut" | "chunked, broken":
+            case "chunked" | "chunked, cut" | "chunked, broken" | "chunked, broken later":
                 return replace(answer, framing="chunked")
             case "both framings":
                 return replace(answer, framing="chunked", fields=(f"Content-Length: {len(answer.body)}",))
@@ -422,22 +426,33 @@ async def _ask(daemon: Running, model_id: str, origin: Origin, course: Course) -
 
 @contextlib.contextmanager
 def _interrupting(daemon: Running, model_id: str, origin: Origin, course: Course) -> Iterator[None]:
-    """Whenever the server waits, the user pauses and goes on."""
+    """Whenever the server waits, the user pauses and goes on; whenever it lingers, it is let go on."""
+
+    def go_on() -> None:
+        waiting, origin.go_on = origin.go_on, asyncio.Event()
+        waiting.set()
 
     async def interrupt() -> None:
         while True:
             await course.waits.wait()
             course.waits.clear()
             await daemon.call("POST", "/models/download/pause", {"id": model_id})
-            waiting, origin.go_on = origin.go_on, asyncio.Event()
-            waiting.set()
+            go_on()
             await daemon.call("POST", "/models/download/resume", {"id": model_id})
 
-    interrupting = asyncio.create_task(interrupt())
+    async def linger() -> None:
+        while True:
+            await course.lingers.wait()
+            course.lingers.clear()
+            await asyncio.sleep(0.02)  # what comes now does not come with the head
+            go_on()
+
+    helping = [asyncio.create_task(interrupt()), asyncio.create_task(linger())]
     try:
         yield
     finally:
-        interrupting.cancel()
+        for each in helping:
+            each.cancel()
 
 
 async def follow_many(daemon: Running, seeds: list[str], at_once: int) -> list[Outcome]:

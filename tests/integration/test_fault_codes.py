@@ -261,12 +261,11 @@ async def test_a_chunk_that_breaks_long_after_the_head_holds_nobody_up(daemon: R
     right = b"3e8\r\n" + FIRST[HELD : HELD + 1_000] + b"\r\n"
     broken = ranged("Transfer-Encoding: chunked", body=right, end="wait")
     origin.script(Serve(HELD), Raw(broken.data, broken.end, later=b"no number\r\n"), Serve())
-    async with daemon.events("id=m&until=done") as stream:
+    async with daemon.events("id=m") as stream, asyncio.timeout(PATIENCE):
         await daemon.download("m", origin.url("model.gguf"))
         await stream.until(lambda message: message.payload.get("downloaded") == HELD + 1_000)
         origin.go_on.set()
-        async with asyncio.timeout(PATIENCE):
-            await stream.rest()
+        await stream.status("complete", "error")
     events = [message.payload for message in stream.messages]
     assert codes(events, "retrying") == ["truncated", "invalid_response"]
     assert origin.requests[-1].headers["Range"] == f"bytes={HELD + 1_000}-"
