@@ -41,7 +41,8 @@ KINDS = {
     "blind": 5, "blind and unsigned": 3, "early": 3, "far total": 2, "short end": 2, "open total": 2, "no place": 2,
     "items": 1, "multipart": 1, "416 bare": 1, "416 of another size": 1, "416 of what is held": 1,
     # framing and content
-    "long": 3, "brief": 2, "elsewhere": 1, "torn": 2, "gzip": 2, "chunked, broken": 1, "chunked, broken later": 2, "both framings": 1,
+    "long": 3, "brief": 2, "elsewhere": 1, "torn": 2, "gzip": 2, "chunked, broken": 1, "chunked, broken later": 2,
+    "both framings": 1,
     # no file at all
     "html": 2, "html by another name": 2, "html in a range": 2, "json": 1, "lfs": 1, "junk": 1, "nothing": 1,
     "moved": 4, "login": 2, "loop": 1, "401": 1, "403": 1, "404": 1, "418": 1, "429": 1, "500": 2, "503": 1,
