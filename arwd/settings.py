@@ -28,7 +28,6 @@ PREFIX: Final = "ARWD_"
 ALIASES: Final = {"ARW_STATE_DIR": "state_dir", "ARW_PORT": "port", "ARW_ADMIN_TOKEN": "token"}
 """Variables of ARW that mean the same here."""
 _OTHER_VARIABLES: Final = frozenset({"ARWD_CONFIG", "ARWD_URL"})
-_SECRET: Final = frozenset({"token"})
 _MASK: Final = "•••"
 
 
@@ -59,7 +58,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Every setting by its name, secrets masked."""
         room_of = keys()
         values = {name: getattr(getattr(self, room), name) for name, (room, _) in room_of.items()}
-        return {name: _MASK if name in _SECRET and value else value for name, value in values.items()}
+        return {name: _shown(name, value) for name, value in values.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    match name:
+        case "token" if value:
+            return _MASK
+        case "proxy":
+            return net.redact(value)
+        case "credentials":
+            return dict.fromkeys(value, _MASK)
+    return value
 
 
 def keys() -> dict[str, tuple[str, Any]]:
@@ -138,6 +148,9 @@ def _unknown(name: str, where: str, known: Mapping[str, object]) -> str:
 def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
     if isinstance(value, str) and _is_list(kind):
         value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, str) and typing.get_origin(kind) is dict:
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        value = {key.strip(): each.strip() for key, _, each in pairs}
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:

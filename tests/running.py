@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from arwd import settings
+from arwd import net, settings
 from arwd.daemon import Daemon
 from arwd.server import Server, uvicorn_options
 from tests.sse import Message, Parser
@@ -110,7 +110,7 @@ class Running:
 async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterator[Running]:
     """A daemon on port 0, stopped in its own order at the end."""
     options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
-    opened = Daemon(options, token)
+    opened = Daemon(options, token, net.Egress(options.net, {}))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
