@@ -211,9 +211,6 @@ MALFORMED: dict[str, Step] = {
     "a chunk of a negative size": chunked(b"-5\r\nabcde\r\n0\r\n\r\n"),
     "a chunk of 2^68": chunked(b"1" + b"0" * 17 + b"\r\nabc\r\n0\r\n\r\n"),
     "a chunk size that never ends": chunked(b"0" * 200_000),
-    "a transfer coding besides chunked": ranged("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
-    "a transfer coding in place of chunked": ranged("Transfer-Encoding: gzip", body=b"0\r\n\r\n"),
-    "chunked twice": ranged("Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
     "both framings": ranged("Transfer-Encoding: chunked", f"Content-Length: {REST}", body=b"0\r\n\r\n"),
     "one line of 70 KiB": by_length(f"X-Long: {'x' * 70_000}"),
     "70 KiB of lines": by_length(*[f"X-{number}: {'x' * 1_000}" for number in range(70)]),
@@ -247,6 +244,23 @@ async def test_an_accident_costs_nothing(daemon: Running, origin: Origin, fault:
     events = await told(daemon, origin.url("model.gguf"))
     assert codes(events, "restarted") == []
     assert_whole(daemon, events)
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity"])
+async def test_a_coding_that_nobody_asked_for_is_tried_again_once(daemon: Running, origin: Origin, coding: str) -> None:
+    head = message("200 OK", f"Transfer-Encoding: {coding}").data
+    origin.script(Raw(head + b"186a0\r\n" + FIRST + b"\r\n0\r\n\r\n"))
+    events = await told(daemon, origin.url("model.gguf"))
+    assert (codes(events, "retrying"), codes(events, "error")) == (["invalid_response"], ["invalid_response"])
+    assert (len(origin.requests), daemon.files()) == (2, [])
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity"])
+async def test_a_range_in_a_coding_that_nobody_asked_for_is_not_written(
+    daemon: Running, origin: Origin, coding: str
+) -> None:
+    origin.script(Serve(HELD), ranged(f"Transfer-Encoding: {coding}", body=b"3e8\r\n" + b"x" * 1_000), Serve())
+    assert_whole(daemon, await told(daemon, origin.url("model.gguf")))
 
 
 async def test_a_broken_chunk_keeps_what_came_before_it(daemon: Running, origin: Origin) -> None:
@@ -316,7 +330,7 @@ async def test_a_server_may_say_when_to_come_back(
     assert_whole(daemon, events)
 
 
-@pytest.mark.parametrize("value", ["301", "1000000000000", "9" * 400, "Fri, 01 Jan 2199 00:00:00 GMT"])
+@pytest.mark.parametrize("value", ["301", "1000000000000", "Fri, 01 Jan 2199 00:00:00 GMT"])
 async def test_a_server_that_asks_for_more_than_five_minutes_ends_the_job(
     daemon: Running, origin: Origin, value: str
 ) -> None:
