@@ -8,6 +8,7 @@ import pytest
 
 from tests import origin as origins
 from tests import strace
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.strace import RENAMES, SYNCS, Case, Fault
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.needs("strace"), pytest.mark.timeout(180)]
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    async with origins.running(random.Random(3).randbytes(600_000)) as served:
+    async with origins.running(gguf(random.Random(3).randbytes(600_000))) as served:
         yield served
 
 
