@@ -222,6 +222,21 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.asynccontextmanager
+async def deaf(host: str) -> AsyncIterator[int]:
+    """A port that answers no connection attempt: its queue is full, and what comes is dropped."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server((host, 0), family=family, backlog=0))
+        waiting = []
+        while len(waiting) < 3:  # the queue holds one more than its length, and a half-open one
+            each = opened.enter_context(socket.socket(family))
+            each.setblocking(False)
+            each.connect_ex(listening.getsockname())
+            waiting.append(each)
+        yield listening.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
 async def running(data: bytes) -> AsyncIterator[Origin]:
     """An origin that serves `data` under every path."""
     origin = Origin(data)

@@ -81,6 +81,15 @@ def test_a_variable_sets_its_setting(variable: str, value: str, room: str, name:
     assert getattr(getattr(load({}, {variable: value}), room), name) == expected
 
 
+def test_credentials_can_come_from_a_table_or_from_a_variable(file: Path) -> None:
+    files = {"https://a.example": "/run/a", "http://[::1]:80": "/run/b"}
+    file.write_text("[credentials]\n" + "".join(f'"{origin}" = "{path}"\n' for origin, path in files.items()))
+    assert load({"config": str(file)}, {}).net.credentials == files
+    assert (
+        load({}, {"ARWD_CREDENTIALS": "https://a.example=/run/a, http://[::1]:80 = /run/b,"}).net.credentials == files
+    )
+
+
 def test_a_file_sets_what_it_names(file: Path) -> None:
     file.write_text('port = 9001\nallowed_hosts = ["a.example"]\nheartbeat = 5\n')
     loaded = load({"config": str(file)}, {})
@@ -123,6 +132,8 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({}, {"ARWD_STALL_TIMEOUT": "nan"}, "", "stall_timeout .*is wrong"),
         ({}, {"ARWD_RETRY_FOR": "-1"}, "", "retry_for is wrong"),
         ({}, {"ARWD_RESERVE": "-1"}, "", "reserve .*is wrong"),
+        ({}, {}, "credentials = 3", r"credentials \(from .*arwd\.toml\) is wrong"),
+        ({}, {}, "egress_allow = 3", r"egress_allow \(from .*arwd\.toml\) is wrong"),
     ],
 )
 def test_a_mistake_is_named_with_where_it_was_made(
@@ -156,6 +167,13 @@ def test_what_is_shown_has_every_setting_and_no_secret() -> None:
     assert set(shown) == set(keys())
     assert shown["max_jobs"] == 5
     assert shown["token"]
+    assert "s3cr3t" not in repr(shown)
+
+
+def test_of_a_proxy_and_of_tokens_only_what_is_no_secret_is_shown() -> None:
+    environ = {"ARWD_PROXY": "http://me:s3cr3t@proxy:1", "ARWD_CREDENTIALS": "https://h=/run/s3cr3t"}
+    shown = load({}, environ).shown()
+    assert (shown["proxy"], list(shown["credentials"])) == ("http://proxy:1", ["https://h"])
     assert "s3cr3t" not in repr(shown)
 
 
