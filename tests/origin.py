@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests import canary
+
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -69,6 +71,11 @@ class Seen:
     target: str
     headers: Mapping[str, str]
 
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
 
 class Origin:
     """A raw HTTP/1.1 server on port 0. Counts its accepts, remembers its requests."""
@@ -87,7 +94,8 @@ class Origin:
         self.port = 0
 
     def url(self, name: str = "model.gguf") -> str:
-        return f"http://127.0.0.1:{self.port}/{name}"
+        """A signed URL, unless the name has a query of its own: what is signed must be seen by this origin alone."""
+        return f"http://127.0.0.1:{self.port}/{name}{'' if '?' in name else f'?{canary.QUERY}'}"
 
     def script(self, *steps: Step) -> None:
         self._script = list(steps)

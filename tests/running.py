@@ -12,6 +12,7 @@ import aiohttp
 from arwd import settings
 from arwd.daemon import Daemon
 from arwd.server import Server, uvicorn_options
+from tests.canary import Net
 from tests.sse import Message, Parser
 
 
@@ -59,11 +60,12 @@ class Stream:
 class Running:
     """A running daemon, seen from outside."""
 
-    def __init__(self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str, net: Net) -> None:
         self.daemon = daemon
         self.server = server
         self.session = session
         self.url = url
+        self.net = net
 
     @property
     def models(self) -> Path:
@@ -108,7 +110,16 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterator[Running]:
-    """A daemon on port 0, stopped in its own order at the end."""
+    """A daemon on port 0, stopped in its own order at the end; then it is seen to have let no secret out."""
+    net = Net(state_dir)
+    with net.under_the_log(token):
+        async with _running(net, state_dir, token, flags) as started:
+            yield started
+    net.assert_empty()
+
+
+@contextlib.asynccontextmanager
+async def _running(net: Net, state_dir: Path, token: str, flags: dict[str, Any]) -> AsyncIterator[Running]:
     options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
     opened = Daemon(options, token)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -121,10 +132,10 @@ async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterato
         if serving.done():
             await serving
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+        timeout=aiohttp.ClientTimeout(total=30), connector=net.connector(limit=0)
     ) as session:
         try:
-            yield Running(opened, server, session, f"http://127.0.0.1:{port}")
+            yield Running(opened, server, session, f"http://127.0.0.1:{port}", net)
         finally:
             server.should_exit = True
             await serving

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests import processes, running
+from tests import canary, processes, running
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
@@ -28,7 +28,7 @@ ARGUMENTS = (
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-TOKEN = "a-token-for-the-page"
+TOKEN = canary.secret("page")
 
 
 class Watched:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests import processes
+from tests import canary, processes
 from tests.origin import Origin, Serve, Stall, Status
 from tests.processes import ARWD, Ended
 from tests.running import Running
@@ -146,17 +146,16 @@ async def test_a_usage_error_never_reaches_the_daemon(arguments: tuple[str, ...]
 
 
 async def test_the_token_comes_from_the_environment_and_never_from_an_argument(tmp_path) -> None:
-    token = {"ARWD_TOKEN": "canary-token"}
-    headers = {"Authorization": "Bearer canary-token"}
+    token = {"ARWD_TOKEN": canary.secret("token")}
+    headers = {"Authorization": f"Bearer {canary.secret('token')}"}
     async with processes.child(tmp_path / "state", environ=token, headers=headers) as daemon:
         refused = await processes.run(*ARWD, "ls", "--url", daemon.url)
         assert (refused.status, refused.output) == (FAILED, "")
         assert "token" in refused.errors
         let_in = await processes.run(*ARWD, "ls", "--url", daemon.url, environ=token)
         assert (let_in.status, let_in.output) == (DONE, "No models.\n")
-        wrong = await processes.run(*ARWD, "ls", "--url", daemon.url, environ={"ARWD_TOKEN": "canary-wrong"})
+        wrong = await processes.run(*ARWD, "ls", "--url", daemon.url, environ={"ARWD_TOKEN": canary.secret("wrong")})
         assert (wrong.status, wrong.output) == (FAILED, "")
-    assert "canary" not in daemon.log.decode() + refused.errors + wrong.errors
 
 
 async def test_get_survives_a_restart_of_the_daemon(tmp_path, origin: Origin, data: bytes) -> None:

@@ -73,7 +73,7 @@ class Lives:
         self.assert_sound()
 
     async def download(self, daemon: Child, **more: Any) -> None:
-        self.job_id = (await daemon.download("m", self.origin.url(f"{NAME}?secret=s"), **more))["job_id"]
+        self.job_id = (await daemon.download("m", self.origin.url(NAME), **more))["job_id"]
 
     async def die_by(self, daemon: Child, stream: Stream) -> None:
         """Return when the fault has killed it."""
