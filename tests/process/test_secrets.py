@@ -8,6 +8,7 @@ import pytest
 
 from tests import canary, processes
 from tests.canary import WORD
+from tests.nursery import Nursery
 from tests.origin import Origin, Raw, Serve, Stall, Status, Step
 from tests.processes import Child
 
@@ -82,16 +83,16 @@ async def test_no_secret_leaves_its_cage(tmp_path: Path, origin: Origin, log_for
 
 
 async def test_the_signed_url_serves_the_next_life_and_is_forgotten_in_the_end(
-    tmp_path: Path, origin: Origin, data: bytes
+    nursery: Nursery, tmp_path: Path, origin: Origin, data: bytes
 ) -> None:
     origin.script(Stall(300_000), Serve())
     target = f"/m.gguf?{QUERY}"
-    async with processes.child(tmp_path / "state") as daemon, daemon.events() as stream:
+    async with nursery.child(tmp_path / "state") as daemon, daemon.events() as stream:
         await daemon.download("m", origin.url(f"m.gguf?{QUERY}"))
         await stream.until(lambda message: message.payload.get("downloaded") == 300_000)
         assert await daemon.stop() == 0
         await stream.rest()
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert (await daemon.settled("m")).get("bytes") == len(data)
         assert await daemon.stop() == 0
     assert [request.target for request in origin.requests] == [target, target]
@@ -100,9 +101,11 @@ async def test_the_signed_url_serves_the_next_life_and_is_forgotten_in_the_end(
 
 
 @pytest.mark.parametrize("ending", ["cancel", "delete", "failure"])
-async def test_every_end_of_a_job_forgets_its_url(tmp_path: Path, origin: Origin, ending: str) -> None:
+async def test_every_end_of_a_job_forgets_its_url(
+    nursery: Nursery, tmp_path: Path, origin: Origin, ending: str
+) -> None:
     origin.script(Status(404) if ending == "failure" else Stall(300_000))
-    async with processes.child(tmp_path / "state") as daemon, daemon.events("id=m") as stream:
+    async with nursery.child(tmp_path / "state") as daemon, daemon.events("id=m") as stream:
         await daemon.download("m", origin.url(f"m.gguf?{QUERY}"))
         if ending != "failure":
             await stream.status("downloading")
@@ -114,8 +117,10 @@ async def test_every_end_of_a_job_forgets_its_url(tmp_path: Path, origin: Origin
     assert holders(daemon.state_dir) == []
 
 
-async def test_a_url_that_a_kill_left_behind_is_forgotten_at_the_next_start(tmp_path: Path, origin: Origin) -> None:
-    async with processes.child(tmp_path / "state") as daemon:
+async def test_a_url_that_a_kill_left_behind_is_forgotten_at_the_next_start(
+    nursery: Nursery, tmp_path: Path, origin: Origin
+) -> None:
+    async with nursery.child(tmp_path / "state") as daemon:
         await daemon.download("m", origin.url(f"m.gguf?{QUERY}"))
         await daemon.settled("m")
         left = await secret_of(daemon, "m")
@@ -123,7 +128,7 @@ async def test_a_url_that_a_kill_left_behind_is_forgotten_at_the_next_start(tmp_
     # As if the kill had come between the last event and the unlinking, or in the middle of writing another one.
     left.write_text(QUERY)
     left.with_name(".job_0123456789.tmp").write_text(QUERY)
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert (await daemon.call("GET", "/readyz"))[0] == 200
         assert await daemon.stop() == 0
     assert holders(daemon.state_dir) == []

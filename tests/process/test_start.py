@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import canary, processes
+from tests.nursery import Nursery
 from tests.processes import ARWD, Ended
 
 IN_USE, CONFIGURATION, USAGE, FAILED = 75, 78, 2, 1
@@ -42,10 +43,10 @@ async def test_a_second_daemon_on_the_same_state_directory_is_told_so(tmp_path: 
         assert (await daemon.call("GET", "/healthz")) == (200, {"ok": True})
 
 
-async def test_the_state_directory_is_free_again_after_a_kill(tmp_path: Path) -> None:
-    async with processes.child(tmp_path / "state") as daemon:
+async def test_the_state_directory_is_free_again_after_a_kill(nursery: Nursery, tmp_path: Path) -> None:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert await daemon.stop(signal.SIGKILL) == -signal.SIGKILL
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert (await daemon.call("GET", "/readyz"))[0] == 200
 
 
