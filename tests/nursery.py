@@ -6,6 +6,8 @@ told with its order (tests/faults.py); an ordinary child (tests/processes.py) is
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -24,6 +26,12 @@ from tests.processes import Child
 _ROOT = Path(__file__).parent.parent
 _LONGEST = 65_536
 """Bytes of an order."""
+_NEEDED = (
+    *("arwd.daemon", "arwd.server"),
+    # What these import only at their first request or stream.
+    *("anyio._backends._asyncio", "concurrent.futures.thread", "importlib.readers", "uvicorn.lifespan.off", "zipfile"),
+)
+"""What a daemon imports in its life."""
 
 
 class Born:
@@ -128,8 +136,10 @@ def opened() -> Iterator[Nursery]:
 
 def _nurse(orders: socket.socket) -> None:
     """Fork for every order, tell of every end, until there are no more orders."""
-    import arwd.daemon  # noqa: F401
-
+    for name in _NEEDED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what all have in common need not be looked through, and so copied, by each
     ends: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
     with selectors.DefaultSelector() as waiting:
         waiting.register(orders, selectors.EVENT_READ)

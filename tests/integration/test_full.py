@@ -8,6 +8,7 @@ import pytest
 
 from arwd.database import Change, Database
 from arwd.errors import StorageError
+from arwd.jobs import roster
 from tests.origin import Origin, Stall, Status
 from tests.running import Running
 
@@ -35,8 +36,9 @@ def room(monkeypatch: pytest.MonkeyPatch, daemon: Running) -> Iterator[Room]:
 
 @pytest.mark.parametrize("path", ["/models/download", "/models/download/cancel", "/models/delete"])
 async def test_a_request_for_an_id_whose_last_word_cannot_be_recorded_is_answered(
-    daemon: Running, origin: Origin, room: Room, path: str
+    daemon: Running, origin: Origin, room: Room, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(roster, "_PATIENCE", 0.2)
     origin.script(Stall(0), Status(404))
     await daemon.download("m", origin.url())
     await origin.requested()
