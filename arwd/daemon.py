@@ -49,7 +49,7 @@ _MINUTE = 60.0
 class Daemon:
     """The open rooms of one process."""
 
-    def __init__(self, options: Settings, token: str) -> None:
+    def __init__(self, options: Settings, token: str, egress: net.Egress) -> None:
         """Opens the store and the database. StateDirectoryInUse, StorageError."""
         self.settings = options
         self.layout = Layout(settings.state_dir(options))
@@ -57,7 +57,7 @@ class Daemon:
         self._ballast = Ballast(self.layout.ballast)
         self.database = Database(self.layout.database, make_room=self._ballast.release)
         self._ballast.make()
-        self.policy = net.AddressPolicy()
+        self.egress = egress
         self.keeper = Keeper(token, time.monotonic)
         self.is_ready = False
         self._bind_hosts: tuple[str, ...] = (options.server.host,)
@@ -65,13 +65,13 @@ class Daemon:
     def listen_on(self, sockets: list[socket.socket]) -> None:
         """These are our own addresses: names we answer to, and never a download's source."""
         own = [each.getsockname()[:2] for each in sockets if each.family != socket.AF_UNIX]
-        self.policy.own = frozenset(own)
+        self.egress.policy.listen_on(own)
         self._bind_hosts += tuple(host for host, _ in own)
 
     async def open(self) -> Starlette:
         """Open what needs a loop, take up unfinished jobs, and return the application."""
         options = self.settings
-        self.session = net.open_session(options.net, self.policy)
+        self.session = net.Session(self.egress)
         self.bus = LocalBus(self.database, options.bus)
         await self.bus.begin()
         await self.database.write(journal.prune, ledger.prune)
@@ -83,6 +83,7 @@ class Daemon:
             layout=self.layout,
             library=self.library,
             names=Names(self.layout.models),
+            space=Space(self.layout, options.store),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
         read = self.database.read_now
@@ -90,7 +91,7 @@ class Daemon:
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
-            Arw(self.manager, self.library, Space(self.layout, options.store.reserve), self.bus),
+            Arw(self.manager, self.library, rooms.space, self.bus),
             EventStreams(self.bus, self.manager, options.streams),
             Observe(self.manager, self.bus, self.layout, options.shown(), lambda: self.is_ready),
             Pages(self.keeper),

@@ -121,7 +121,8 @@ class Server(uvicorn.Server):
 def serve(options: Settings) -> None:
     """Run until a signal. StartError says why it could not begin."""
     token = options.auth.secret()
-    logs.configure(options.logs, net.redact, frozenset({token} if token else ()))
+    egress = net.Egress(options.net, os.environ)
+    logs.configure(options.logs, net.redact, egress.secrets | ({token} if token else set()))
     listening.check_exposure(options.server.host, token)
     with heed_signals() as asked, contextlib.ExitStack() as opened:
         kept = systemd.take_sockets()
@@ -130,7 +131,7 @@ def serve(options: Settings) -> None:
             if each.family != socket.AF_UNIX:
                 listening.check_exposure(each.getsockname()[0], token)
         # The lock before the port: a second daemon on the same directory should hear of that, not of its port.
-        daemon = Daemon(options, token)
+        daemon = Daemon(options, token, egress)
         opened.callback(daemon.layout.release)
         opened.callback(daemon.database.close)
         sockets = kept or [opened.enter_context(listening.listen(options.server.host, options.server.port))]

@@ -28,7 +28,6 @@ PREFIX: Final = "ARWD_"
 ALIASES: Final = {"ARW_STATE_DIR": "state_dir", "ARW_PORT": "port", "ARW_ADMIN_TOKEN": "token"}
 """Variables of ARW that mean the same here."""
 _OTHER_VARIABLES: Final = frozenset({"ARWD_CONFIG", "ARWD_URL"})
-_SECRET: Final = frozenset({"token"})
 _MASK: Final = "•••"
 
 
@@ -56,10 +55,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     logs: logs.Options
 
     def shown(self) -> dict[str, Any]:
-        """Every setting by its name, secrets masked."""
+        """Every setting that has a value, by its name, secrets masked."""
         room_of = keys()
         values = {name: getattr(getattr(self, room), name) for name, (room, _) in room_of.items()}
-        return {name: _MASK if name in _SECRET and value else value for name, value in values.items()}
+        return {name: _shown(name, value) for name, value in values.items() if value is not None}
+
+
+def _shown(name: str, value: Any) -> Any:
+    match name:
+        case "token" if value:
+            return _MASK
+        case "proxy":
+            return net.redact(value)
+        case "credentials":
+            return dict.fromkeys(value, _MASK)
+    return value
 
 
 def keys() -> dict[str, tuple[str, Any]]:
@@ -138,6 +148,9 @@ def _unknown(name: str, where: str, known: Mapping[str, object]) -> str:
 def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
     if isinstance(value, str) and _is_list(kind):
         value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, str) and typing.get_origin(kind) is dict:
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        value = {key.strip(): each.strip() for key, _, each in pairs}
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
@@ -159,6 +172,8 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, room), name)
         if not value >= least:
             raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
-    if settings.store.reserve is not None and settings.store.reserve < 0:
-        raise SettingsError(f"The setting reserve is wrong: {settings.store.reserve} is below 0.")
+    for name, least in (("reserve", 0), ("max_file_size", 1), ("quota", 1)):
+        value = getattr(settings.store, name)
+        if value is not None and value < least:
+            raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
     return settings

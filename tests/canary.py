@@ -1,4 +1,4 @@
-"""Secrets that can be recognised, and the net that finds them wherever a daemon let one out.
+"""Secrets that can be recognised, and a search for them in all that a daemon let out.
 
 Every URL, token and credential of the tests holds WORD. What a daemon said and what it left on the disk is searched
 when it ends (tests/running.py, tests/processes.py), so that no test has to think of it.
@@ -95,7 +95,7 @@ def _open_cages(cage: Path) -> list[str]:
     return [f"{path} has mode {modes[path]:o}" for path in wanted if modes[path] != wanted[path]]
 
 
-class Net:
+class Overheard:
     """What one daemon lets out, until it is asked."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -105,7 +105,7 @@ class Net:
         """What it wrote to its standard error, or would have if it had one of its own."""
         self._state_dir = state_dir
 
-    def assert_empty(self) -> None:
+    def assert_no_secret(self) -> None:
         """To be called when the daemon has ended: it let no secret out, nor a session's name but to its owner."""
         answers = bytes(self.answers)
         names = tuple(set(_SESSION.findall(answers)))

@@ -20,6 +20,7 @@ COMPONENTS = {
     "strace": ("strace", "make system-deps"),
     "mkfs.ext4": ("/usr/sbin/mkfs.ext4", "make system-deps"),
     "curl": ("curl", "make system-deps"),
+    "openssl": ("openssl", "make system-deps"),
     "systemd-analyze": ("systemd-analyze", "make system-deps"),
     "mount": ("mount" if os.geteuid() == 0 else "/nonexistent", "sudo make test"),
     "weights": (str(Path(__file__).parent.parent / ".weights" / "silero_vad"), "make weights"),

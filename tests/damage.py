@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arwd import settings
+from arwd import net, settings
 from arwd.daemon import Daemon
 from arwd.model import Job, Model
 from tests import origin as origins
@@ -86,7 +86,7 @@ async def _holds(daemon: running.Running, model_id: str) -> None:
 async def live(state: Path) -> Life:
     """Open a daemon on it, look around, let it check what it wants to check, and close it."""
     options = settings.load({"state_dir": str(state), "reserve": 0, "retry_pause": 60.0}, {})
-    daemon = Daemon(options, "")
+    daemon = Daemon(options, "", net.Egress(options.net, {}))
     await daemon.open()
     life = Life()
     life.jobs = {job.id: job for job, _ in daemon.manager.roster if not job.is_final}

@@ -45,7 +45,7 @@ class Machine(RuleBasedStateMachine):
         self.history = History()
         self.accepted: set[str] = set()
         self.paused: set[str | None] = set()
-        """The jobs that were paused when the last life ended."""
+        """The jobs that their user had paused when the last life ended."""
         self.clock: int | None = None
         """Where the clock of the next lives stands, if it is wrong."""
         self.numbers = itertools.count(1)
@@ -224,7 +224,8 @@ class Machine(RuleBasedStateMachine):
         self.history.assert_nothing_lost(milestones)
         starts = [row.id for row in milestones if row.kind == "Service.Start"]
         self.history.assert_begun(starts[-1])
-        self.paused = {row.job_id for row in oracle.latest(milestones) if row.payload["status"] == "paused"}
+        latest = [row for row in oracle.latest(milestones) if row.payload["status"] == "paused"]
+        self.paused = {row.job_id for row in latest if "code" not in row.payload}
 
     async def _settle(self) -> None:
         """Nothing is wrong any more: everything comes to its end."""

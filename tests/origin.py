@@ -202,6 +202,20 @@ class Origin:
 
 
 @contextlib.asynccontextmanager
+async def deaf() -> AsyncIterator[int]:
+    """A port of ::1 that answers no connection attempt: its queue is full, and what comes is dropped."""
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0))
+        waiting = []
+        while len(waiting) < 3:  # the queue holds one more than its length, and a half-open one
+            each = opened.enter_context(socket.socket(socket.AF_INET6))
+            each.setblocking(False)
+            each.connect_ex(listening.getsockname())
+            waiting.append(each)
+        yield listening.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
 async def running(data: bytes) -> AsyncIterator[Origin]:
     """An origin that serves `data` under every path."""
     origin = Origin(data)

@@ -15,7 +15,7 @@ from typing import Protocol
 import aiohttp
 
 from tests import canary
-from tests.canary import Net
+from tests.canary import Overheard
 from tests.running import Running
 
 PYTHON = (sys.executable, "-W", "error", "-m")
@@ -60,13 +60,13 @@ class Process(Protocol):
 class Child(Running):
     """A running daemon whose inside nobody can reach: only its socket, its signals, its output and its files."""
 
-    def __init__(self, process: Process, state_dir: Path, session: aiohttp.ClientSession, net: Net) -> None:
+    def __init__(self, process: Process, state_dir: Path, session: aiohttp.ClientSession, overheard: Overheard) -> None:
         self.process = process
         self.state_dir = state_dir
         self.session = session
         self.url = ""
-        self.net = net
-        self.log = net.log
+        self.overheard = overheard
+        self.log = overheard.log
         self.may_stumble = False
         """May it have logged where it was surprised? Only one whose disk refuses."""
         assert process.stderr is not None
@@ -85,14 +85,14 @@ class Child(Running):
         assert self.process.stdout is not None
         async with asyncio.timeout(_DEADLINE):
             line = (await self.process.stdout.readline()).decode()
-        self.net.answers += line.encode()
+        self.overheard.answers += line.encode()
         address = _ADDRESS.search(line)
         if address is None:
             await self.stop(signal.SIGKILL)
-            self.net.assert_empty()
+            self.overheard.assert_no_secret()
             raise Stillborn(line + self.log.decode())
         self.url = address[1]
-        self._reading = asyncio.gather(self._reading, _read(self.process.stdout, self.net.answers))
+        self._reading = asyncio.gather(self._reading, _read(self.process.stdout, self.overheard.answers))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status: negative if a signal ended it."""
@@ -138,11 +138,11 @@ async def child(
 @contextlib.asynccontextmanager
 async def attended(process: Process, state_dir: Path, headers: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
     """The daemon that this process is, stopped at the end; then it is seen to have let no secret out."""
-    net = Net(state_dir)
+    overheard = Overheard(state_dir)
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=30), headers=headers, connector=net.connector()
+        timeout=aiohttp.ClientTimeout(total=30), headers=headers, connector=overheard.connector()
     ) as session:
-        running = Child(process, state_dir, session, net)
+        running = Child(process, state_dir, session, overheard)
         try:
             await running.announced()
             yield running
@@ -151,7 +151,7 @@ async def attended(process: Process, state_dir: Path, headers: Mapping[str, str]
             assert running.may_stumble or b"Traceback" not in running.log, running.log.decode()
         finally:
             await running.stop(signal.SIGKILL)
-    net.assert_empty()
+    overheard.assert_no_secret()
 
 
 async def run(*command: str, environ: Mapping[str, str] | None = None, home: Path | None = None) -> Ended:

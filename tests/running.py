@@ -9,10 +9,10 @@ from typing import Any
 
 import aiohttp
 
-from arwd import settings
+from arwd import net, settings
 from arwd.daemon import Daemon
 from arwd.server import Server, uvicorn_options
-from tests.canary import Net
+from tests.canary import Overheard
 from tests.sse import Message, Parser
 
 
@@ -60,12 +60,14 @@ class Stream:
 class Running:
     """A running daemon, seen from outside."""
 
-    def __init__(self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str, net: Net) -> None:
+    def __init__(
+        self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str, overheard: Overheard
+    ) -> None:
         self.daemon = daemon
         self.server = server
         self.session = session
         self.url = url
-        self.net = net
+        self.overheard = overheard
 
     @property
     def models(self) -> Path:
@@ -111,17 +113,17 @@ class Running:
 @contextlib.asynccontextmanager
 async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterator[Running]:
     """A daemon on port 0, stopped in its own order at the end; then it is seen to have let no secret out."""
-    net = Net(state_dir)
-    with net.under_the_log(token):
-        async with _running(net, state_dir, token, flags) as started:
+    overheard = Overheard(state_dir)
+    with overheard.under_the_log(token):
+        async with _running(overheard, state_dir, token, flags) as started:
             yield started
-    net.assert_empty()
+    overheard.assert_no_secret()
 
 
 @contextlib.asynccontextmanager
-async def _running(net: Net, state_dir: Path, token: str, flags: dict[str, Any]) -> AsyncIterator[Running]:
+async def _running(overheard: Overheard, state_dir: Path, token: str, flags: dict[str, Any]) -> AsyncIterator[Running]:
     options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
-    opened = Daemon(options, token)
+    opened = Daemon(options, token, net.Egress(options.net, {}))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
@@ -132,10 +134,10 @@ async def _running(net: Net, state_dir: Path, token: str, flags: dict[str, Any])
         if serving.done():
             await serving
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=30), connector=net.connector(limit=0)
+        timeout=aiohttp.ClientTimeout(total=30), connector=overheard.connector(limit=0)
     ) as session:
         try:
-            yield Running(opened, server, session, f"http://127.0.0.1:{port}", net)
+            yield Running(opened, server, session, f"http://127.0.0.1:{port}", overheard)
         finally:
             server.should_exit = True
             await serving

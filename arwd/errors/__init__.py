@@ -9,7 +9,7 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   └── IdInUse  TooManyStreams  Stopping
 ├── TransferError             the bytes did not arrive as asked: ends in a job's `error` event, the part is kept
 │   ├── HttpStatus ── ServerBusy  OriginNotFound  TooManyRequests  OriginUnauthorized ── LinkExpired
-│   ├── Dns ── UnknownName    Connect ── NoRoute    Tls ── Handshake
+│   ├── Dns ── UnknownName    Connect ── NoRoute  ProxyRefused    Tls ── Handshake
 │   ├── Stalled  Reset  Truncated
 │   ├── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
 │   └── NotAModel  UnsafeFormat
@@ -70,6 +70,7 @@ from arwd.errors.transfer import (
     NotAModel,
     OriginNotFound,
     OriginUnauthorized,
+    ProxyRefused,
     Reset,
     ServerBusy,
     Sha256Mismatch,
@@ -114,6 +115,7 @@ __all__ = [
     "OriginNotFound",
     "OriginUnauthorized",
     "PartChanged",
+    "ProxyRefused",
     "QuotaExceeded",
     "ReadOnly",
     "RequestError",

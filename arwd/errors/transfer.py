@@ -72,6 +72,12 @@ class Connect(TransferError):
     code, retryable = "connect", True
 
 
+class ProxyRefused(Connect):
+    """The proxy does not let arwd through: it will not do so the next time either."""
+
+    retryable = False
+
+
 class NoRoute(Connect):
     """This machine has no network just now: time without one does not count."""
 

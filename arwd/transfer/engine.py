@@ -5,7 +5,6 @@ import random
 import time
 from typing import Protocol
 
-import aiohttp
 import msgspec
 
 from arwd import errors, net
@@ -43,7 +42,7 @@ class Holding(ranged.Sink, proof.Unproven, Protocol):
 class Engine:
     """Fetches files through one session."""
 
-    def __init__(self, session: aiohttp.ClientSession, options: Options) -> None:
+    def __init__(self, session: net.Session, options: Options) -> None:
         self._session = session
         self._options = options
 

@@ -5,8 +5,6 @@ What is not proved is left alone; the transfer then goes on beside it, under ano
 
 from typing import Final, Protocol
 
-import aiohttp
-
 from arwd import errors, net
 from arwd.transfer import ranged
 from arwd.transfer.response import Piece, piece, refusal
@@ -32,7 +30,7 @@ class Unproven(Protocol):
         """They are not, or cannot be shown to be."""
 
 
-async def prove(session: aiohttp.ClientSession, url: str, sink: Unproven) -> None:
+async def prove(session: net.Session, url: str, sink: Unproven) -> None:
     """Decide whose the bytes are. TransferError: a fault that may pass, nothing is decided."""
     length = sink.unproven
     answers: list[Piece] = []
@@ -57,10 +55,10 @@ def ends(length: int) -> tuple[tuple[int, int], ...]:
     return ((0, ENDS - 1), (length - ENDS, length - 1))
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, first: int, there: bytes) -> Piece | None:
+async def _fetch(session: net.Session, url: str, first: int, there: bytes) -> Piece | None:
     """Which version the server has, if it has these bytes there."""
     last = first + len(there) - 1
-    async with net.get(session, url, {"Range": f"bytes={first}-{last}"}) as response:
+    async with session.get(url, {"Range": f"bytes={first}-{last}"}) as response:
         head = ranged.head_of(response)
         answer = piece(first, last, head)
         if answer is None:

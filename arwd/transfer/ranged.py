@@ -53,12 +53,12 @@ class Report(Protocol):
         """A transient fault: the next attempt follows after `delay` seconds."""
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, asked: Asked, sink: Sink, report: Report) -> Verdict:
+async def fetch(session: net.Session, url: str, asked: Asked, sink: Sink, report: Report) -> Verdict:
     """Ask for everything from `asked.offset` on. Returns the verdict once its body is in the sink.
 
     Raises TransferError; then the sink holds what came before the fault.
     """
-    async with net.get(session, url, _headers(asked)) as response:
+    async with session.get(url, _headers(asked)) as response:
         head = head_of(response)
         verdict = judge(asked, head)
         if isinstance(verdict, Write):

@@ -11,10 +11,8 @@ from arwd.jobs.admission import (
     GoOn,
     Have,
     Join,
-    Link,
     Refuse,
     decide,
-    may_be_current,
 )
 from arwd.model import Job, Model, Request
 from arwd.states import TERMINAL, State
