@@ -130,10 +130,13 @@ class Overheard:
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     @contextlib.contextmanager
-    def under_the_log(self, token: str) -> Iterator[None]:
-        """Hear what a daemon of this process says in its log, in the words in which one of its own would."""
+    def under_the_log(self, secrets: frozenset[str]) -> Iterator[None]:
+        """Hear what a daemon of this process says in its log, in the words in which one of its own would.
+
+        `secrets` are those that it knows of.
+        """
         handler, root = _Handler(self.log), logging.getLogger()
-        handler.setFormatter(Formatter("text", net.redact, frozenset({token}), is_journal=False))
+        handler.setFormatter(Formatter("text", net.redact, secrets, is_journal=False))
         root.addHandler(handler)
         try:
             yield

@@ -113,17 +113,17 @@ class Running:
 @contextlib.asynccontextmanager
 async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterator[Running]:
     """A daemon on port 0, stopped in its own order at the end; then it is seen to have let no secret out."""
+    options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
+    egress = net.Egress(options.net, {})
     overheard = Overheard(state_dir)
-    with overheard.under_the_log(token):
-        async with _running(overheard, state_dir, token, flags) as started:
+    with overheard.under_the_log(egress.secrets | {token}):
+        async with _running(Daemon(options, token, egress), overheard) as started:
             yield started
     overheard.assert_no_secret()
 
 
 @contextlib.asynccontextmanager
-async def _running(overheard: Overheard, state_dir: Path, token: str, flags: dict[str, Any]) -> AsyncIterator[Running]:
-    options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
-    opened = Daemon(options, token, net.Egress(options.net, {}))
+async def _running(opened: Daemon, overheard: Overheard) -> AsyncIterator[Running]:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
