@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import haste, running
 from tests import nursery as nurseries
 from tests import origin as origins
-from tests import running
 from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
@@ -33,6 +33,7 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("ARWD_", "ARW_")) and not name.startswith("ARWD_TEST_"):
             del os.environ[name]
+    haste.hurry()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -65,7 +65,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(model_id=ids, has_digest=st.booleans())
     def post(self, model_id: str, has_digest: bool) -> None:
-        body = {"id": model_id, "url": self.origin.url(f"{model_id}.gguf?secret")}
+        body = {"id": model_id, "url": self.origin.url(f"{model_id}.gguf")}
         if has_digest:
             body["sha256"] = oracle.digest(self.origin.data)
         status, answer = self.call("/models/download", body)

@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests import canary
+
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -70,6 +72,11 @@ class Seen:
     target: str
     headers: Mapping[str, str]
 
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
 
 Step = Serve | Stall | Reset | Status | Raw | Callable[[Seen], "Step"]
 """What is done about a request; a function decides it by the request itself."""
@@ -92,7 +99,8 @@ class Origin:
         self.port = 0
 
     def url(self, name: str = "model.gguf") -> str:
-        return f"http://127.0.0.1:{self.port}/{name}"
+        """A signed URL, unless the name has a query of its own: what is signed must be seen by this origin alone."""
+        return f"http://127.0.0.1:{self.port}/{name}{'' if '?' in name else f'?{canary.QUERY}'}"
 
     def script(self, *steps: Step) -> None:
         self._script = list(steps)

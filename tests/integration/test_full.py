@@ -14,7 +14,7 @@ import pytest
 from arwd import fs
 from arwd.database import Change, Database
 from arwd.errors import StorageError
-from arwd.jobs import vigil
+from arwd.jobs import roster, vigil
 from arwd.store import control, library
 from tests import running
 from tests.origin import Origin, Serve, Stall, Status
@@ -44,8 +44,9 @@ def room(monkeypatch: pytest.MonkeyPatch, daemon: Running) -> Iterator[Room]:
 
 @pytest.mark.parametrize("path", ["/models/download", "/models/download/cancel", "/models/delete"])
 async def test_a_request_for_an_id_whose_last_word_cannot_be_recorded_is_answered(
-    daemon: Running, origin: Origin, room: Room, path: str
+    daemon: Running, origin: Origin, room: Room, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(roster, "_PATIENCE", 0.2)
     origin.script(Stall(0), Status(404))
     await daemon.download("m", origin.url())
     await origin.requested()

@@ -461,7 +461,7 @@ async def test_a_download_that_cannot_be_recorded_is_refused_and_leaves_no_secre
 
         return change
 
-    body = {"id": "a", "url": origin.url() + "?token=hush"}
+    body = {"id": "a", "url": origin.url()}
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "record", refusing)
         status, _ = await daemon.call("POST", "/models/download", body)

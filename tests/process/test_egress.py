@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import canary, processes
 from tests.origin import Origin, Raw, Serve, Status
 from tests.processes import ARWD
 
 CONFIGURATION = 78
-TOKEN = "canary-token-9e02"
-PASSWORD = "canary-password-1b7d"
+TOKEN = canary.secret("token")
+PASSWORD = canary.secret("password")
 
 
 def token_file(folder: Path, mode: int = 0o600) -> Path:
@@ -26,7 +26,7 @@ def token_file(folder: Path, mode: int = 0o600) -> Path:
     [
         ('egress_allow = ["10.0.0.1/8"]', ("egress_allow", "10.0.0.1/8")),
         ('egress_deny = ["inside"]', ("egress_deny", "inside")),
-        ('proxy = "socks5://u:canary@p:1"', ("proxy", "Other kinds")),
+        (f'proxy = "socks5://u:{PASSWORD}@p:1"', ("proxy", "Other kinds")),
         ('ca_bundle = "/nowhere/ca.pem"', ("ca_bundle", "/nowhere/ca.pem")),
         ('[credentials]\n"https://h.example/path" = "/x"', ("credentials", "exact origin")),
         ('[credentials]\n"https://h.example" = "/nowhere/x"', ("/nowhere/x", "https://h.example")),
@@ -45,7 +45,6 @@ async def test_a_start_with_a_wrong_setting_names_it(tmp_path: Path, text: str, 
     assert ended.errors.count("\n") == 1
     for word in words:
         assert word in ended.errors
-    assert "canary" not in ended.errors
     assert not state.exists()  # nothing was begun
 
 
@@ -76,13 +75,10 @@ async def test_tokens_and_passwords_stay_in(tmp_path: Path, origin: Origin, data
         origin.script(Serve())
         await daemon.download("m", f"{base}/m.gguf")
         await stream.status("complete")
-        answers = [await daemon.call("GET", path) for path in ("/probe", "/models", "/models/jobs")]
+        for path in ("/probe", "/models", "/models/jobs"):
+            assert (await daemon.call("GET", path))[0] == 200
         assert await daemon.stop() == 0
         await stream.rest()
     assert {seen.headers.get("Authorization") for seen in origin.requests} == {f"Bearer {TOKEN}"}
-    assert b"canary" not in stream.raw
-    assert "canary" not in repr(answers)
-    assert "canary" not in daemon.log.decode()
-    held = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
-    assert held == []
+    # All that was said and left behind has been searched for them (tests/canary.py).
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
