@@ -71,7 +71,7 @@ async def test_a_file_that_appears_under_the_name_meanwhile_is_never_replaced(da
         (daemon.models / "m.gguf").write_bytes(b"somebody else's")
         origin.go_on.set()
         failed = await stream.status("error")
-    assert (failed["code"], "File exists" in failed["error"]) == ("io", True)
+    assert (failed["code"], "move that file away" in failed["error"]) == ("io", True)
     assert (daemon.models / "m.gguf").read_bytes() == b"somebody else's"
     assert "m.gguf.part" in daemon.files()
 
