@@ -104,6 +104,11 @@ class Pool:
         assert isinstance(response, Response)
         return response
 
+    @property
+    def closed(self) -> bool:
+        """Is every connection given back?"""
+        return self._client.closed
+
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()

@@ -77,6 +77,11 @@ class Session:
             name = f"{asked_for} (sent on to {origin_of(url)})"
         raise errors.TooManyRedirects(f"{name}: more than {MAX_REDIRECTS} redirects")
 
+    @property
+    def closed(self) -> bool:
+        """Is every connection given back?"""
+        return all(pool.closed for pool in (self._direct, self._strict, self._proxied))
+
     async def close(self) -> None:
         """Close every connection."""
         for pool in (self._direct, self._strict, self._proxied):

@@ -38,11 +38,12 @@ async def test_an_encoding_that_nobody_asked_for_is_refused_before_a_byte_is_wri
 
 
 async def test_a_download_may_take_as_long_as_it_takes(daemon: Running) -> None:
-    timeout = daemon.daemon.session.timeout
-    assert timeout.total is None
-    assert (timeout.sock_connect, timeout.sock_read) == (15.0, 60.0)
-    assert daemon.daemon.session.auto_decompress is False
-    assert daemon.daemon.session.trust_env is False
+    session = daemon.daemon.session
+    for client in (pool._client for pool in (session._direct, session._strict, session._proxied)):
+        assert client.timeout.total is None
+        assert (client.timeout.sock_connect, client.timeout.sock_read) == (15.0, 60.0)
+        assert client.auto_decompress is False
+        assert client.trust_env is False
 
 
 async def test_a_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_told(
