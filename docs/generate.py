@@ -274,7 +274,7 @@ def _with_root(error: type) -> list[Any]:
 
 def _default(options: type, name: str) -> str:
     default = getattr(options(), name)
-    if default is None or default in ("", ()):
+    if default is None or default in ("", (), {}):
         return ""
     return _code(f"{default:g}" if isinstance(default, float) else str(default))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import haste, running
 from tests import nursery as nurseries
 from tests import origin as origins
-from tests import running
 from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
@@ -21,6 +21,7 @@ COMPONENTS = {
     "strace": ("strace", "make system-deps"),
     "mkfs.ext4": ("/usr/sbin/mkfs.ext4", "make system-deps"),
     "curl": ("curl", "make system-deps"),
+    "openssl": ("openssl", "make system-deps"),
     "systemd-analyze": ("systemd-analyze", "make system-deps"),
     "mount": ("mount" if os.geteuid() == 0 else "/nonexistent", "sudo make test"),
     "weights": (str(Path(__file__).parent.parent / ".weights" / "silero_vad"), "make weights"),
@@ -32,6 +33,7 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("ARWD_", "ARW_")) and not name.startswith("ARWD_TEST_"):
             del os.environ[name]
+    haste.hurry()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

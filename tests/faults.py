@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from arwd import cli, database, fs
 from arwd.database import schema
-from arwd.jobs import worker
+from arwd.jobs import vigil, work
 from arwd.store import control, library
 from arwd.store.writer import PartWriter
 
@@ -79,7 +79,7 @@ class _LastUnit:
 
     def __init__(self) -> None:
         self.is_it = False
-        record = worker.record_model
+        record = work.record_model
 
         def marking(model: Any) -> Any:
             change = record(model)
@@ -90,7 +90,7 @@ class _LastUnit:
 
             return marked
 
-        worker.record_model = marking
+        work.record_model = marking
 
     def plant(self, place: Any, name: str, passed: Callable[[], None], *, is_before: bool) -> None:
         function = getattr(place, name)
@@ -147,6 +147,8 @@ POINTS: Mapping[str, Plant] = {
     "renamed": _after(fs, "rename_without_replacing"),
     "replaced": _after(os, "replace", when=lambda source, _: str(source).endswith(".part")),
     "placed": _after(library, "_place"),
+    "linked": _after(fs, "link"),
+    "handed-over": _after(control, "hand_over"),
     "in-the-commit": _in_the_commit,
     "committed": _committed,
     "half-tidied": _half_tidied,
@@ -192,8 +194,9 @@ def plan(
 ) -> None:
     """Prepare this process: it dies when it comes by the point for the nth time; the machine was booted with this id;
     its disk is full while a file is there; it begins only under a tracer;
-    its clock stands at so many nanoseconds.
+    its clock stands at so many nanoseconds. It looks for room more often than others do.
     """
+    vigil.EVERY = 0.1
     if clock is not None:
         time.time_ns = lambda: clock
     if is_traced:

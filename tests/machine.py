@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.history = History()
         self.accepted: set[str] = set()
         self.paused: set[str | None] = set()
-        """The jobs that were paused when the last life ended."""
+        """The jobs that their user had paused when the last life ended."""
         self.clock: int | None = None
         """Where the clock of the next lives stands, if it is wrong."""
         self.numbers = itertools.count(1)
@@ -65,7 +65,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(model_id=ids, has_digest=st.booleans())
     def post(self, model_id: str, has_digest: bool) -> None:
-        body = {"id": model_id, "url": self.origin.url(f"{model_id}.gguf?secret")}
+        body = {"id": model_id, "url": self.origin.url(f"{model_id}.gguf")}
         if has_digest:
             body["sha256"] = oracle.digest(self.origin.data)
         status, answer = self.call("/models/download", body)
@@ -225,15 +225,19 @@ class Machine(RuleBasedStateMachine):
         self.history.assert_nothing_lost(milestones)
         starts = [row.id for row in milestones if row.kind == "Service.Start"]
         self.history.assert_begun(starts[-1])
-        self.paused = {row.job_id for row in oracle.latest(milestones) if row.payload["status"] == "paused"}
+        latest = [row for row in oracle.latest(milestones) if row.payload["status"] == "paused"]
+        self.paused = {row.job_id for row in latest if "code" not in row.payload}
 
     async def _settle(self) -> None:
         """Nothing is wrong any more: everything comes to its end."""
         self.disk.free()
         self.origin.script(self.healthy)
         self.origin.go_on.set()
-        for model_id in "abc":
-            await self.daemon.call("POST", "/models/download/resume", {"id": model_id})
+        _, listed = await self.daemon.call("GET", "/models/jobs")
+        for job in listed["jobs"]:
+            # Whoever waits for room goes on unasked.
+            if job["status"] == "paused" and job.get("code") != "disk_full":
+                await self.daemon.call("POST", "/models/download/resume", {"id": job["id"]})
         async with asyncio.timeout(PATIENCE):
             async with self.daemon.events("until=done") as stream:
                 await stream.rest()

@@ -6,6 +6,8 @@ told with its order (tests/faults.py); an ordinary child (tests/processes.py) is
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -18,12 +20,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests import faults, processes
+from tests import faults, haste, processes
 from tests.processes import Child
 
 _ROOT = Path(__file__).parent.parent
 _LONGEST = 65_536
 """Bytes of an order."""
+_NEEDED = (
+    *("arwd.daemon", "arwd.server"),
+    # What these import only at their first request or stream.
+    *("anyio._backends._asyncio", "concurrent.futures.thread", "importlib.readers", "uvicorn.lifespan.off", "zipfile"),
+)
+"""What a daemon imports in its life."""
 
 
 class Born:
@@ -68,23 +76,39 @@ class Nursery:
 
     @contextlib.asynccontextmanager
     async def child(
-        self, state_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None, **planned: Any
+        self,
+        state_dir: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> AsyncIterator[Child]:
-        """As processes.child; `planned` is what is to go wrong: the arguments of faults.plan."""
-        born = await self.fork(state_dir, *arguments, environ=environ, **planned)
-        async with processes.attended(born, state_dir) as running:
+        """As processes.child; `more` are the arguments of `fork`."""
+        born = await self.fork(state_dir, *arguments, environ=environ, **more)
+        async with processes.attended(born, state_dir, headers) as running:
             yield running
 
     async def fork(
-        self, state_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None, **planned: Any
+        self,
+        state_dir: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        is_hurried: bool = True,
+        listening: socket.socket | None = None,
+        **planned: Any,
     ) -> Born:
-        """The bare process of such a child, for those who have something to do before it says where it is."""
+        """The bare process of such a child, for those who have something to do before it says where it is.
+
+        `listening` is passed to it as a service manager would; `planned` is what is to go wrong: the arguments of
+        faults.plan.
+        """
         command = ["serve", "--port", "0", "--state-dir", str(state_dir), *arguments]
         settings = processes.surroundings(state_dir.parent, {**processes.SETTINGS, **(environ or {})})
-        order = {"command": command, "environ": settings, "planned": planned}
+        order = {"command": command, "environ": settings, "planned": planned, "is_hurried": is_hurried}
+        kept = [] if listening is None else [listening.fileno()]
         pipes = [os.pipe() for _ in range(3)]
         try:
-            socket.send_fds(self._orders, [json.dumps(order).encode()], [theirs for _, theirs in pipes])
+            socket.send_fds(self._orders, [json.dumps(order).encode()], [*(theirs for _, theirs in pipes), *kept])
             # It only forks: there is nothing else to be done meanwhile.
             pid = int(self._orders.recv(64))
         finally:
@@ -112,8 +136,10 @@ def opened() -> Iterator[Nursery]:
 
 def _nurse(orders: socket.socket) -> None:
     """Fork for every order, tell of every end, until there are no more orders."""
-    import arwd.daemon  # noqa: F401
-
+    for name in _NEEDED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what all have in common need not be looked through, and so copied, by each
     ends: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
     with selectors.DefaultSelector() as waiting:
         waiting.register(orders, selectors.EVENT_READ)
@@ -126,7 +152,7 @@ def _nurse(orders: socket.socket) -> None:
                     os.close(told)
                     os.close(key.fd)
                     continue
-                order, descriptors, _, _ = socket.recv_fds(orders, _LONGEST, 3)
+                order, descriptors, _, _ = socket.recv_fds(orders, _LONGEST, 4)
                 if not order:
                     for pid, _ in ends.values():
                         os.kill(pid, signal.SIGKILL)
@@ -134,15 +160,15 @@ def _nurse(orders: socket.socket) -> None:
                 pid = os.fork()
                 if not pid:
                     inherited = [orders.fileno(), descriptors[2], *ends, *(told for _, told in ends.values())]
-                    _live(json.loads(order), descriptors[:2], inherited)
-                os.close(descriptors[0])
-                os.close(descriptors[1])
+                    _live(json.loads(order), descriptors[:2], descriptors[3:], inherited)
+                for descriptor in (*descriptors[:2], *descriptors[3:]):
+                    os.close(descriptor)
                 ends[pidfd := os.pidfd_open(pid)] = (pid, descriptors[2])
                 waiting.register(pidfd, selectors.EVENT_READ)
                 orders.send(str(pid).encode())
 
 
-def _live(order: dict[str, Any], output: list[int], inherited: list[int]) -> None:
+def _live(order: dict[str, Any], output: list[int], kept: list[int], inherited: list[int]) -> None:
     """The life of a child: never returns."""
     status = 1
     try:
@@ -153,6 +179,14 @@ def _live(order: dict[str, Any], output: list[int], inherited: list[int]) -> Non
             os.close(descriptor)
         os.environ.clear()
         os.environ.update(order["environ"])
+        for descriptor in kept:
+            # systemd's way: from descriptor 3 on, for the process of this number.
+            os.dup2(descriptor, 3)
+            if descriptor != 3:
+                os.close(descriptor)
+            os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="arwd.socket")
+        if order["is_hurried"]:
+            haste.hurry()
         status = faults.run(order["command"], **order["planned"])
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1

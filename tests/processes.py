@@ -14,13 +14,15 @@ from typing import Protocol
 
 import aiohttp
 
+from tests import canary
+from tests.canary import Overheard
 from tests.running import Running
 
 PYTHON = (sys.executable, "-W", "error", "-m")
 ARWD = (*PYTHON, "arwd")
 
-SETTINGS = {"ARWD_RESERVE": "0", "ARWD_RETRY_PAUSE": "0.01"}
-"""What every daemon of the tests is told."""
+SETTINGS = {"ARWD_RESERVE": "0", "ARWD_RETRY_PAUSE": "0.01", "ARWD_LOG_LEVEL": "debug"}
+"""What every daemon of the tests is told. It says all that it can say: in that, too, there may be no secret."""
 
 _PIPE = asyncio.subprocess.PIPE
 _ADDRESS = re.compile(r"open (http://[^ ]+)/ in a browser")
@@ -58,15 +60,17 @@ class Process(Protocol):
 class Child(Running):
     """A running daemon whose inside nobody can reach: only its socket, its signals, its output and its files."""
 
-    def __init__(self, process: Process, state_dir: Path, session: aiohttp.ClientSession) -> None:
+    def __init__(self, process: Process, state_dir: Path, session: aiohttp.ClientSession, overheard: Overheard) -> None:
         self.process = process
         self.state_dir = state_dir
         self.session = session
         self.url = ""
-        self.log = bytearray()
+        self.overheard = overheard
+        self.log = overheard.log
         self.may_stumble = False
         """May it have logged where it was surprised? Only one whose disk refuses."""
-        self._reading = asyncio.create_task(self._read_log())
+        assert process.stderr is not None
+        self._reading: asyncio.Future[object] = asyncio.create_task(_read(process.stderr, self.log))
 
     @property
     def models(self) -> Path:
@@ -81,11 +85,14 @@ class Child(Running):
         assert self.process.stdout is not None
         async with asyncio.timeout(_DEADLINE):
             line = (await self.process.stdout.readline()).decode()
+        self.overheard.answers += line.encode()
         address = _ADDRESS.search(line)
         if address is None:
             await self.stop(signal.SIGKILL)
+            self.overheard.assert_no_secret()
             raise Stillborn(line + self.log.decode())
         self.url = address[1]
+        self._reading = asyncio.gather(self._reading, _read(self.process.stdout, self.overheard.answers))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status: negative if a signal ended it."""
@@ -99,10 +106,10 @@ class Child(Running):
             await asyncio.shield(self._reading)
             return await self.process.wait()
 
-    async def _read_log(self) -> None:
-        assert self.process.stderr is not None
-        while data := await self.process.stderr.read(65_536):
-            self.log += data
+
+async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
+    while data := await stream.read(65_536):
+        into += data
 
 
 @contextlib.asynccontextmanager
@@ -130,9 +137,12 @@ async def child(
 
 @contextlib.asynccontextmanager
 async def attended(process: Process, state_dir: Path, headers: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
-    """The daemon that this process is, stopped at the end."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), headers=headers) as session:
-        running = Child(process, state_dir, session)
+    """The daemon that this process is, stopped at the end; then it is seen to have let no secret out."""
+    overheard = Overheard(state_dir)
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=30), headers=headers, connector=overheard.connector()
+    ) as session:
+        running = Child(process, state_dir, session, overheard)
         try:
             await running.announced()
             yield running
@@ -141,6 +151,7 @@ async def attended(process: Process, state_dir: Path, headers: Mapping[str, str]
             assert running.may_stumble or b"Traceback" not in running.log, running.log.decode()
         finally:
             await running.stop(signal.SIGKILL)
+    overheard.assert_no_secret()
 
 
 async def run(*command: str, environ: Mapping[str, str] | None = None, home: Path | None = None) -> Ended:
@@ -160,6 +171,8 @@ async def run(*command: str, environ: Mapping[str, str] | None = None, home: Pat
             process.kill()
             await process.communicate()
     assert process.returncode is not None
+    found = canary.found_in("its output", output) + canary.found_in("its errors", complaints)
+    assert not found, f"a secret got out: {found}"
     return Ended(process.returncode, output.decode(), complaints.decode())
 
 

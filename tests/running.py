@@ -12,6 +12,7 @@ import aiohttp
 from arwd import net, settings
 from arwd.daemon import Daemon
 from arwd.server import Server, uvicorn_options
+from tests.canary import Overheard
 from tests.sse import Message, Parser
 
 
@@ -59,11 +60,14 @@ class Stream:
 class Running:
     """A running daemon, seen from outside."""
 
-    def __init__(self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(
+        self, daemon: Daemon, server: Server, session: aiohttp.ClientSession, url: str, overheard: Overheard
+    ) -> None:
         self.daemon = daemon
         self.server = server
         self.session = session
         self.url = url
+        self.overheard = overheard
 
     @property
     def models(self) -> Path:
@@ -108,9 +112,18 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterator[Running]:
-    """A daemon on port 0, stopped in its own order at the end."""
+    """A daemon on port 0, stopped in its own order at the end; then it is seen to have let no secret out."""
     options = settings.load({"state_dir": str(state_dir), "port": 0, "reserve": 0, "retry_pause": 0.01, **flags}, {})
-    opened = Daemon(options, token, net.Egress(options.net, {}))
+    egress = net.Egress(options.net, {})
+    overheard = Overheard(state_dir)
+    with overheard.under_the_log(egress.secrets | {token}):
+        async with _running(Daemon(options, token, egress), overheard) as started:
+            yield started
+    overheard.assert_no_secret()
+
+
+@contextlib.asynccontextmanager
+async def _running(opened: Daemon, overheard: Overheard) -> AsyncIterator[Running]:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listening.getsockname()[1]
     opened.listen_on([listening])
@@ -121,10 +134,10 @@ async def daemon(state_dir: Path, token: str = "", **flags: Any) -> AsyncIterato
         if serving.done():
             await serving
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+        timeout=aiohttp.ClientTimeout(total=30), connector=overheard.connector(limit=0)
     ) as session:
         try:
-            yield Running(opened, server, session, f"http://127.0.0.1:{port}")
+            yield Running(opened, server, session, f"http://127.0.0.1:{port}", overheard)
         finally:
             server.should_exit = True
             await serving

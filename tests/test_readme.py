@@ -94,7 +94,7 @@ async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path, origin: Ori
     async with contextlib.AsyncExitStack() as stack:
         for _, block in filter(lambda each: each[0] == "console", blocks((ROOT / "README.md").read_text())):
             for shown in commands(block):
-                command = shown.command.replace(MODEL_HOST, origin.url("")).replace(
+                command = shown.command.replace(MODEL_HOST, f"http://127.0.0.1:{origin.port}/").replace(
                     "127.0.0.1:8090", f"127.0.0.1:{port}"
                 )
                 expected = shown.output.replace("127.0.0.1:8090", f"127.0.0.1:{port}")

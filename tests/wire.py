@@ -98,7 +98,7 @@ class Wire:
 async def connected(daemon: Running) -> AsyncIterator[Wire]:
     """A connection to this daemon."""
     port = port_of(daemon)
-    wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
+    wire = Wire(*await daemon.overheard.connection("127.0.0.1", port))
     try:
         yield wire
     finally:

@@ -161,13 +161,8 @@ class Arw:
 
     async def storage(self, request: Request) -> Response:
         """Room on the disk."""
-        promised = sum(
-            max((worker.progress.total or 0) - worker.progress.downloaded, 0)
-            for worker in self._manager.roster.workers
-            if worker.job.state is not State.PAUSED
-        )
         room = await self._space.measure()
-        return encode(Storage(free=room.free, reserve=room.reserve, promised=promised, used=room.used))
+        return encode(Storage(free=room.free, reserve=room.reserve, promised=room.promised, used=room.used))
 
     async def limits(self, request: Request) -> Response:
         """The limits in force."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from arwd.database import health, opening, schema
-from arwd.errors import StorageError
+from arwd.errors import DiskFull, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class Database:
         return failure
 
     def _failure(self, error: Exception) -> StorageError:
-        failure = StorageError(f"{self._path.name}: {error}")
+        family = DiskFull if health.is_full(error) else StorageError
+        failure = family(f"{self._path.name}: {error}")
         failure.__cause__ = error
         return failure
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from arwd.database import schema
-from arwd.errors import StorageError
+from arwd.errors import DiskFull, StorageError
 
 _HEADER = 32
 """Bytes before the first frame of the write-ahead log."""
@@ -46,6 +46,11 @@ def is_damage(error: Exception, path: Path) -> bool:
 def may_be_full(error: Exception) -> bool:
     """Is there no room, for all one can tell? A quota, or its own index, SQLite reports as an I/O error."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def is_full(error: Exception) -> bool:
+    """Is there no room, for certain?"""
+    return isinstance(error, DiskFull) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def check(connection: sqlite3.Connection) -> None:

@@ -8,6 +8,8 @@ import asyncio
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
+from arwd.jobs.tolerance import tolerated
+from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
 from arwd.model import Model
 from arwd.states import State
@@ -22,6 +24,7 @@ class Dispatcher:
         self._scheduler = scheduler
         self._leaders: dict[str, Worker] = {}
         self._links: dict[Worker, asyncio.Task[None]] = {}
+        self.vigil = Vigil(rooms.space, roster, self._go_on, asyncio.get_running_loop().time)
 
     def offer(self, worker: Worker) -> None:
         """This job is queued, and wants to begin."""
@@ -30,15 +33,12 @@ class Dispatcher:
             self._scheduler.offer(worker)
             return
         holder = self._rooms.library.holder(sha256, but=worker.job.id)
-        leader = self.leader(sha256, but=worker.job.id)
-        if holder is not None:
-            link = asyncio.get_running_loop().create_task(self._link(worker, holder))
+        if holder is None:
+            self._line_up(worker, sha256)
+        else:
+            link = asyncio.get_running_loop().create_task(self._link(worker, sha256, holder))
             self._links[worker] = link
             link.add_done_callback(lambda _: self._links.pop(worker))
-        elif leader is not None:
-            worker.wait_for(leader.job.job_id, self._scheduler.next_position())
-        else:
-            self._lead(worker, sha256)
 
     def leader(self, sha256: str, *, but: str) -> Worker | None:
         """The job of another id that fetches these bytes."""
@@ -56,6 +56,7 @@ class Dispatcher:
     def freed(self, worker: Worker) -> None:
         """The slot is no longer needed."""
         self._scheduler.release(worker)
+        self.vigil.notice(worker)
 
     def settled(self, worker: Worker) -> None:
         """Nothing of the job is left to do: those that waited for it begin."""
@@ -78,9 +79,14 @@ class Dispatcher:
         return next(iter(self._followers(worker)), None)
 
     async def close(self) -> None:
-        """Return when no link is in the making."""
+        """Return when no link is in the making, and nobody goes on by himself."""
+        await self.vigil.close()
         while self._links:
             await asyncio.wait(list(self._links.values()))
+
+    async def _go_on(self, worker: Worker) -> None:
+        with tolerated("A job that goes on is not recorded yet", "resume_unrecorded"):
+            await worker.resume(self.offer, self._scheduler.next_position, is_asked=False)
 
     def _followers(self, leader: Worker) -> list[Worker]:
         if leader.job.sha256 is None:
@@ -88,11 +94,15 @@ class Dispatcher:
         workers = [worker for worker in self._roster.workers if worker.job.waiting_for == leader.job.job_id]
         return [worker for worker in workers if worker.job.state is State.QUEUED and not worker.is_canceling]
 
-    async def _link(self, worker: Worker, holder: Model) -> None:
-        if not await worker.have(holder) and worker.job.state is State.QUEUED and worker.job.sha256 is not None:
-            self._lead(worker, worker.job.sha256)
+    async def _link(self, worker: Worker, sha256: str, holder: Model) -> None:
+        if not await worker.have(holder) and worker.job.state is State.QUEUED:
+            self._line_up(worker, sha256)
 
-    def _lead(self, worker: Worker, sha256: str) -> None:
-        self._leaders.setdefault(sha256, worker)
-        worker.wait_for(None, self._scheduler.next_position())
+    def _line_up(self, worker: Worker, sha256: str) -> None:
+        leader, position = self.leader(sha256, but=worker.job.id), self._scheduler.next_position()
+        if leader is not None:
+            worker.wait_for(leader.job.job_id, position)
+            return
+        self._leaders[sha256] = worker
+        worker.wait_for(None, position)
         self._scheduler.offer(worker)

@@ -36,6 +36,7 @@ class Manager:
         """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
         employ, offer = self._intake.employ, self._dispatcher.offer
         await boot.take_up(jobs, doomed, self._rooms, self.roster, employ=employ, offer=offer)
+        self._dispatcher.vigil.begin()
 
     async def submit(self, request: Request) -> admission.Outcome:
         """Accept a request, or find that it needs no new job. Returns when that is durable.

@@ -46,7 +46,8 @@ async def rebuild(layout: Layout, database: Database, bus: Bus) -> None:
     for job in [*jobs, *revived]:
         # The journal may be as new as the database: who waits for this job hears again how it stands.
         if job.state in _WAITING:
-            bus.publish(facts.milestone(job, _WAITING[job.state]), changes=(ledger.record(job),))
+            code = job.code if job.paused_by == "disk" else None
+            bus.publish(facts.milestone(job, _WAITING[job.state], code=code), changes=(ledger.record(job),))
     await database.write(marks.put("rebuilt"), marks.drop(*(f"ended:{job_id}" for job_id in ended)))
     if found or revived:
         log.warning(

@@ -4,8 +4,9 @@ Rule: the record changes in memory first, then one transaction carries the row a
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -18,8 +19,13 @@ from arwd.jobs.progress import Progress
 from arwd.model import Job
 from arwd.states import Trigger, advance
 
+log = logging.getLogger(__name__)
+
 _PATIENCE = 1.0
 """Seconds until a last word that could not be recorded is tried again."""
+
+NOT_PAUSED: Final[Mapping[str, None]] = dict.fromkeys(("paused_by", "paused_at", "code", "error"))
+"""What of a pause is forgotten at its end."""
 
 
 class Record:
@@ -37,17 +43,27 @@ class Record:
         self.progress.downloaded, self.progress.total = job.downloaded, job.total
 
     def move(
-        self, trigger: Trigger, status: str, *, fields: dict[str, Any] | None = None, **told: Any
+        self, trigger: Trigger, status: str, *, fields: Mapping[str, Any] | None = None, **told: Any
     ) -> asyncio.Future[None]:
         """Change the state: `fields` are written, those of `told` go into the event."""
         return self.note(status, fields={"state": advance(self.job.state, trigger), **(fields or {})}, **told)
 
-    def note(self, status: str, *, fields: dict[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
+    def note(self, status: str, *, fields: Mapping[str, Any] | None = None, **told: Any) -> asyncio.Future[None]:
         """Something worth a milestone happened within a state."""
         self.job = replace(self.job, downloaded=self.progress.downloaded, **(fields or {}))
         self._news = facts.milestone(self.job, status, **told)
         self._told = self.publish(self._news)
         return self._told
+
+    def run_out_of_room(self, sentence: str, *, size: int | None, held: int) -> None:
+        """The job is paused because the disk is full: `held` bytes of so many are kept."""
+        self.progress.end()
+        self.progress.downloaded, self.progress.total = held, size
+        code = errors.DiskFull.code
+        fields = {"name": self._part_name(), "total": size, "attempt": 0, "code": code, "error": sentence}
+        fields |= {"paused_by": "disk", "paused_at": events.now()}
+        self.move(Trigger.PAUSE, "paused", code=code, fields=fields)
+        log.warning("Job %s waits for room: %s", self.job.job_id, sentence, extra={"event": code})
 
     def rename(self, name: str | None) -> None:
         """The part has this name from now on."""

@@ -6,6 +6,7 @@ from arwd.bus.local import LocalBus
 from arwd.store.layout import Layout
 from arwd.store.library import Library
 from arwd.store.names import Names
+from arwd.store.space import Space
 from arwd.transfer.engine import Engine
 
 
@@ -17,3 +18,4 @@ class Rooms(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     library: Library
     names: Names
+    space: Space

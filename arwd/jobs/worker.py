@@ -14,8 +14,9 @@ from arwd.database import After, Change
 from arwd.events import Fact
 from arwd.jobs import facts, held, ledger, left_over
 from arwd.jobs.progress import Progress
-from arwd.jobs.record import Record
+from arwd.jobs.record import NOT_PAUSED, Record
 from arwd.jobs.rooms import Rooms
+from arwd.jobs.tolerance import tolerated
 from arwd.jobs.work import Unchanged, Whole, Work
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
@@ -54,7 +55,8 @@ class Worker:
         self._tail: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         finished = rooms.library.get(job.id)
-        self._part = Part(rooms.layout, rooms.names, job, own_name=None if finished is None else finished.name)
+        own_name = None if finished is None else finished.name
+        self._part = Part(rooms.layout, rooms.names, rooms.space, job, own_name=own_name)
         self._record = Record(job, rooms.bus, lambda: self._part.name)
         self._work = Work(rooms, self._record, self._part)
 
@@ -91,9 +93,8 @@ class Worker:
                 if not await held.link(self._part, self._rooms.library.path(model), model):
                     return False
                 self.progress.begin(model.bytes, model.bytes)
-                self._tail = asyncio.get_running_loop().create_task(
-                    self._place(Whole(sha256=model.sha256, is_cached=True))
-                )
+                found = Whole(sha256=model.sha256, is_cached=True)
+                self._tail = asyncio.get_running_loop().create_task(self._finish(found))
                 await asyncio.shield(self._tail)
             except errors.StorageError as error:
                 log.warning("A model could not be linked: %s", error, extra={"event": "link_failed"})
@@ -108,11 +109,13 @@ class Worker:
             if self.job.state is State.QUEUED and await self._part.inherit(part):
                 self._record.rename(self._part.name)
 
-    async def resume(self, offer: Callable[["Worker"], None], position: Callable[[], int]) -> State:
-        """End a pause; the job queues again. Any other state is left as it is."""
+    async def resume(
+        self, offer: Callable[["Worker"], None], position: Callable[[], int], *, is_asked: bool = True
+    ) -> State:
+        """End a pause; the job queues again. Any other state is left as it is; unasked, a user's pause is too."""
         async with self._mailbox:
-            if self.job.state is State.PAUSED:
-                self._record.move(Trigger.RESUME, "queued", position=position(), fields={"paused_by": None})
+            if self.job.state is State.PAUSED and (is_asked or self.job.paused_by == "disk"):
+                self._record.move(Trigger.RESUME, "queued", position=position(), fields=NOT_PAUSED)
                 offer(self)
             await self._record.recorded()
             return self.job.state
@@ -132,6 +135,9 @@ class Worker:
             if intent in TRANSITIONS[self.job.state]:
                 self._employer.freed(self)
                 await self._settle(intent)
+            if intent is Trigger.PAUSE and self.job.paused_by == "disk":
+                # Its user's from now on: it does not go on by itself.
+                self._record.note("paused", fields={**NOT_PAUSED, "paused_by": "user"})
             if intent is Trigger.PAUSE and self.job.state is State.PAUSED:
                 await self._sync_part()
                 await self._record.recorded()
@@ -139,29 +145,38 @@ class Worker:
 
     async def sync(self) -> None:
         """Make the bytes of an unfinished job durable. StorageError."""
-        await self._part.sync(is_paused=self.job.state is State.PAUSED)
+        await self._part.sync(is_paused=self.job.paused_by == "user")
+
+    async def recorded(self) -> None:
+        """Return when the job's newest milestone is on disk. StorageError."""
+        await self._record.recorded()
 
     async def _run(self) -> None:
         try:
             found = await self._work.obtain(self.url)
-            tail = self._keep(found) if isinstance(found, Unchanged) else self._place(found)
-            self._tail = asyncio.get_running_loop().create_task(tail)
+            self._tail = asyncio.get_running_loop().create_task(self._finish(found))
             await asyncio.shield(self._tail)
         except errors.ArwdError as error:
-            await self._fail(error)
+            await (self._wait_for_room(error) if isinstance(error, errors.DiskFull) else self._fail(error))
         except Exception as error:
             log.exception("Job %s broke", self.job.job_id, extra={"event": "job_broke", "job": self.job.job_id})
             await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
 
-    async def _place(self, whole: Whole) -> None:
-        ending = await self._work.place(whole)
+    async def _finish(self, found: Whole | Unchanged) -> None:
+        ending = self._work.keep(found.model) if isinstance(found, Unchanged) else await self._work.place(found)
         await asyncio.shield(self._conclude(*ending.news, changes=ending.changes, after=ending.tidy))
         for old in ending.outdated:
             left_over.bury(self._rooms, old)
 
-    async def _keep(self, unchanged: Unchanged) -> None:
-        ending = self._work.keep(unchanged.model)
-        await asyncio.shield(self._conclude(*ending.news, after=ending.tidy))
+    async def _wait_for_room(self, error: errors.DiskFull) -> None:
+        """Pause, until there is room for what is still to come."""
+        await self._part.close()
+        await self._sync_part()
+        size, kept = self._part.declared, self._part.held
+        sentence = await self._rooms.space.explain(error, size=size, held=kept)
+        self._tail = None
+        self._record.run_out_of_room(sentence, size=size, held=kept)
+        self._employer.freed(self)
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
@@ -189,28 +204,21 @@ class Worker:
         """Leave the bytes to a job that waits for them."""
         heir = None if self._part.name is None else self._employer.heir(self)
         if heir is not None:
-            try:
+            with tolerated("A part could not be handed on", "bequest_failed"):
                 await heir.inherit(self._part)
-            except errors.StorageError as error:
-                log.warning("A part could not be handed on: %s", error, extra={"event": "bequest_failed"})
 
     async def _discard(self) -> None:
-        try:
+        with tolerated("A part could not be removed", "discard_failed"):
             await self._part.discard()
-        except errors.StorageError as error:
-            log.warning("A part could not be removed: %s", error, extra={"event": "discard_failed"})
 
     async def _sync_part(self) -> None:
-        try:
+        with tolerated("A part could not be made durable", "sync_failed"):
             await self.sync()
-        except errors.StorageError as error:
-            log.warning("A part could not be made durable: %s", error, extra={"event": "sync_failed"})
 
     async def _interrupt(self) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
         if self._tail is not None:
             await asyncio.wait([self._tail])
             if (fault := self._tail.exception()) is not None:

@@ -96,6 +96,8 @@ class Pool:
         except aiohttp.ClientConnectorError as error:
             if judged and None not in judged:
                 raise errors.BlockedAddress(f"{name}: {judged[0]}") from error
+            if any(judged):
+                raise errors.Connect(f"{name}: those of its addresses that may be contacted do not answer") from error
             raise
         finally:
             _dials.reset(before)

@@ -16,7 +16,7 @@ from arwd.net.faults import translate_errors
 from arwd.net.pools import Pool, Response
 from arwd.net.proxies import Proxy
 from arwd.net.redaction import shown
-from arwd.net.urls import literal, next_hop, origin_of
+from arwd.net.urls import fault_in, literal, next_hop, origin_of
 
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -53,6 +53,9 @@ class Session:
         `headers`: those that only say what is wanted go to every hop, others to the first origin alone.
         `in_pieces`: as for a pool.
         """
+        fault = fault_in(url)
+        if fault is not None:  # whoever asks should have looked; what is dialled does not depend on it
+            raise errors.InvalidResponse(f"a file's URL cannot be fetched: {fault}") from fault
         first, asked_for, after_public = origin_of(url), shown(url), False
         name = asked_for
         for _ in range(MAX_REDIRECTS + 1):

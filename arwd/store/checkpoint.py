@@ -15,17 +15,20 @@ EVERY_BYTES: Final = 64 * 1024 * 1024
 EVERY_SECONDS: Final = 5.0
 
 
-async def keep(writer: PartWriter, make_durable: Callable[[int], Awaitable[object]]) -> None:
-    """Make durable what was written, in this rhythm, until cancelled. A disk that refuses ends the writing."""
+async def keep(writer: PartWriter, take_stock: Callable[[int], Awaitable[int | None]], stride: int | None) -> None:
+    """Make durable what was written, in this rhythm, until cancelled. A disk that refuses ends the writing.
+
+    `take_stock` makes so many bytes durable, and says after how many more, at the most, it is to be called again.
+    """
     synced = writer.written
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EVERY_SECONDS):
-                await writer.reached(synced + EVERY_BYTES)
+                await writer.reached(synced + (EVERY_BYTES if stride is None else min(stride, EVERY_BYTES)))
         try:
             await writer.settle()
             if (written := writer.written) > synced:
-                await make_durable(written)
+                stride = await take_stock(written)
                 synced = written
         except StorageError as error:
             writer.fail(error)

@@ -25,7 +25,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     state_dir: str = ""
     """The state directory; empty means the platform's own place for it."""
     reserve: int | None = None
-    """Bytes of disk that arwd means to leave alone; by default 1 GiB or 5 % of the disk, the larger."""
+    """Bytes of disk that arwd leaves alone; by default 1 GiB or 5 % of the disk, the larger."""
+    max_file_size: int | None = None
+    """Bytes that one file may have; a larger one ends in `size_limit`. By default any number."""
+    quota: int | None = None
+    """Bytes that all models and parts together may take; more ends in `quota_exceeded`. By default any number."""
 
 
 class Layout:

@@ -13,6 +13,7 @@ import msgspec
 
 from arwd import fs
 from arwd.database import Change, marks
+from arwd.errors import StorageError
 from arwd.model import Model
 from arwd.store import found
 from arwd.store.control import Checked
@@ -83,9 +84,14 @@ class Library:
         final name already, because an earlier life was cut off right here, keeps it.
         """
         with fs.translate_errors(f"cannot put {name} in place"):
-            await fs.in_thread(
-                functools.partial(_place, replaces=replaces), self._layout.part(name), self._layout.final(name), checked
-            )
+            work = functools.partial(_place, replaces=replaces)
+            try:
+                await fs.in_thread(work, self._layout.part(name), self._layout.final(name), checked)
+            except FileExistsError as error:
+                raise StorageError(
+                    f"A file that is not arwd's has taken the name {name} meanwhile. The download is whole and kept: "
+                    "move that file away and send the same request again, or give another filename."
+                ) from error
 
     def tidying(self, *superseded: Path) -> Callable[[], None]:
         """What is to be done once a change of the models is durable: drop files that are superseded, rewrite

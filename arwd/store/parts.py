@@ -8,36 +8,32 @@ import os
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from arwd import fs
-from arwd.errors import NotSynced, PartChanged
+from arwd.errors import PartChanged
 from arwd.model import Job
-from arwd.store import checkpoint, control, found
+from arwd.store import checkpoint, control
 from arwd.store.control import Checked
-from arwd.store.found import Found
+from arwd.store.kept import Kept
 from arwd.store.layout import Layout
 from arwd.store.names import Claim, Names
+from arwd.store.space import Space
 from arwd.store.writer import PartWriter
 
 
 class Part:
     """One part, from the settling of its name until it is placed or discarded. Satisfies the transfer's sink."""
 
-    def __init__(self, layout: Layout, reserved: Names, job: Job, *, own_name: str | None = None) -> None:
+    def __init__(self, layout: Layout, reserved: Names, space: Space, job: Job, *, own_name: str | None = None) -> None:
         """`own_name` is the finished file of this model, which the part is to replace."""
-        self._layout = layout
+        self._space = space
         self._claim = Claim(reserved, job, own_name)
-        self._blank = control.blank(job)
-        self._known = self._blank
-        """What the control file says, or will say with the next save."""
-        self._saving = asyncio.Lock()
+        self._kept = Kept(layout, self._claim, job)
         self._writer: PartWriter | None = None
         self._rhythm: asyncio.Task[None] | None = None
-        self._held = 0
-        self._is_unsure = False
-        """A sync failed: what came after the last good one may never reach the disk."""
+        self._stride: int | None = None
         self.length_known = True
+        self.declared = job.total
+        """The size that a server said last, whether or not there was room for it."""
         self.unproven = 0
         """Bytes that another program left under our name: not ours until they are proved to be this file's."""
         self.is_taken_up = True
@@ -53,7 +49,12 @@ class Part:
     @property
     def held(self) -> int:
         """Bytes from the start of the file that are kept."""
-        return self._held if self._writer is None else self._writer.accepted
+        return self._kept.held if self._writer is None else self._writer.accepted
+
+    @property
+    def written(self) -> int:
+        """Those of them that are on disk."""
+        return self._kept.held if self._writer is None else self._writer.written
 
     @property
     def full(self) -> bool:
@@ -63,26 +64,22 @@ class Part:
     @property
     def validator(self) -> str | None:
         """The strong validator of the bytes held."""
-        return self._known.validator
+        return self._kept.known.validator
 
     @property
     def size(self) -> int | None:
         """The size of the whole file, if a server said it."""
-        return self._known.size
+        return self._kept.known.size
 
     @property
     def checked(self) -> Checked | None:
         """What was found when it was checked; then only its final name is missing."""
-        return self._known.checked
+        return self._kept.known.checked
 
     @property
     def control_file(self) -> Path:
         """Where it is said what the part is; only once the name is settled."""
-        return self._layout.control_file(self._claim.settled)
-
-    @property
-    def _path(self) -> Path:
-        return self._layout.part(self._claim.settled)
+        return self._kept.control_file
 
     async def take_up(self) -> int:
         """Look for what an earlier transfer left. Returns how many bytes were ours, and nothing vouches for them."""
@@ -90,12 +87,13 @@ class Part:
         if not self._claim.hold():
             return 0
         self.is_taken_up = False
-        with fs.translate_errors(f"cannot look for {self.name}.part"):
-            there = await fs.in_thread(found.look, self._layout, self._claim, self._blank, is_ours)
+        there = await self._kept.look(is_ours=is_ours)
         self.is_taken_up = True
         match there.use:
             case "go on":
-                self._take_over(there)
+                self._kept.take_over(there)
+                self.is_pieced = there.held > 0
+                self.length_known = self.checked is None or self.checked.length_known
             case "prove":
                 self.unproven = there.bare
             case "discard":
@@ -112,19 +110,21 @@ class Part:
             await self.close()
         self._claim.settle(suggested)
         is_news = (size, validator) != (self.size, self.validator) or self._writer is None
-        self.length_known, self.is_pieced = length_known, start > 0
+        self.length_known, self.is_pieced, self.declared = length_known, start > 0, size
+        self._stride = await self._space.promise(self._kept.known.job_id, size=size, written=lambda: self.written)
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
-            if self._held > start and self._writer is None:
+            if self._kept.held > start and self._writer is None:
                 # Before the control file says of which version the bytes are: never old bytes beside a new validator.
-                await self._cut(start)
+                await self._kept.cut(start)
             if is_news:
-                await self._save(size=size, validator=validator)
+                await self._kept.save(size=size, validator=validator)
             if self._writer is None:
                 await self._open(start)
 
     def put(self, chunk: bytes) -> None:
         """Take the next bytes; only after `begin`."""
         assert self._writer is not None
+        self._space.admit(self._writer.accepted + len(chunk))
         self._writer.put(chunk)
 
     async def room(self) -> None:
@@ -141,23 +141,23 @@ class Part:
         """SHA-256 of what is on disk; the transfer must have ended."""
         if self._writer is None:
             with fs.translate_errors(f"cannot read {self.name}.part"):
-                await self._open(self._held)
+                await self._open(self._kept.held)
         assert self._writer is not None
         return await self._writer.digest()
 
     async def vouch(self, sha256: str) -> None:
         """Say durably that the closed part is whole and has this digest: from here only its final name is missing."""
-        status = await self._make_durable(self._held)
-        if status.st_size != self._held:
+        status = await self._make_durable(self._kept.held)
+        if status.st_size != self._kept.held:
             raise PartChanged(f"{self.name}.part is not as long as it was written")
-        await self._save(checked=control.checked(status, sha256, length_known=self.length_known))
+        await self._kept.save(checked=control.checked(status, sha256, length_known=self.length_known))
 
     async def sync(self, *, is_paused: bool = False) -> None:
         """Make a closed part durable and let its control file say so. StorageError."""
-        if self._is_unsure:
+        if self._kept.is_unsure:
             await self.fall_back()
-        if self.name is not None and self._held:
-            await self._make_durable(self._held, is_paused=is_paused)
+        if self.name is not None and self._kept.held:
+            await self._make_durable(self._kept.held, is_paused=is_paused)
 
     async def close(self) -> None:
         """Write what was taken and let go of the file; `sync` makes it durable."""
@@ -167,28 +167,23 @@ class Part:
             self._rhythm = None
         if self._writer is not None:
             await self._writer.close()
-            self._held = self._writer.written
-            self._known = replace(self._known, prefix=self._writer.prefix)
+            self._kept.keep(self._writer.written, self._writer.prefix)
             self._writer = None
+        self._space.withdraw(self._kept.known.job_id)
 
     async def clear(self) -> int:
         """Drop every byte, keep the name. Returns how many they were; StorageError."""
         await self.close()
-        dropped, self._held, self._known = self._held, 0, self._blank
-        self._is_unsure = self.is_pieced = False
+        dropped, self.is_pieced = self._kept.forget(), False
         if self.name is not None and not self.unproven:
-            with fs.translate_errors(f"cannot remove {self.name}.part"):
-                await fs.in_thread(control.discard, self._layout, self.name, self._blank.id)
+            await self._kept.discard()
         return dropped
 
     async def fall_back(self) -> int:
         """Keep what is known to be on disk, drop the rest. Returns how many bytes were dropped; StorageError."""
         await self.close()
-        dropped = max(self._held - self._known.synced, 0)
         with fs.translate_errors(f"cannot cut {self.name}.part"):
-            await self._cut(self._held - dropped)
-        self._is_unsure = False
-        return dropped
+            return await self._kept.fall_back()
 
     async def discard(self) -> None:
         """Drop every byte and the name. StorageError."""
@@ -199,14 +194,7 @@ class Part:
         """Be a second name of a finished file. False where that cannot be done. StorageError."""
         self._claim.settle(None)
         with fs.translate_errors(f"cannot link {self.name}.part"):
-            status = await fs.in_thread(fs.status_of, source)
-            if status is None or status.st_mtime_ns != mtime_ns:
-                return False
-            # Vouched for before it is there, as ever.
-            checked = control.checked(status, sha256, length_known=True)
-            await self._save(size=status.st_size, synced=status.st_size, checked=checked)
-            if await fs.in_thread(fs.link, source, self._path):
-                self._held = status.st_size
+            if await self._kept.link(source, sha256=sha256, mtime_ns=mtime_ns):
                 return True
         await self.clear()
         return False
@@ -217,20 +205,20 @@ class Part:
             return False
         self._claim.settle(None)
         with fs.translate_errors(f"cannot take over {other.name}.part"):
-            is_ours = await fs.in_thread(control.hand_over, self._layout, other.name, self._claim.settled, self._blank)
+            is_ours = await self._kept.inherit(other.name)
         (other if is_ours else self).disown()
         return is_ours
 
     async def read(self, offset: int, count: int) -> bytes:
         """Bytes of the part as it lies there, for the proof that it is this file's. StorageError."""
         with fs.translate_errors(f"cannot read {self.name}.part"):
-            return await fs.in_thread(fs.read_piece, self._path, offset, count)
+            return await fs.in_thread(fs.read_piece, self._kept.path, offset, count)
 
     async def own(self, *, size: int, validator: str | None) -> None:
         """The bytes that another program left are proved: from now on they are ours. StorageError."""
         # Ours before it is written down: a cancel in between must know what it leaves.
-        self._held, self.unproven, self.is_pieced = self.unproven, 0, True
-        await self._save(size=size, validator=validator)
+        self._kept.held, self.unproven, self.is_pieced = self.unproven, 0, True
+        await self._kept.save(size=size, validator=validator)
 
     def disown(self) -> None:
         """The name is not ours: what lies there is left alone."""
@@ -238,39 +226,20 @@ class Part:
         self.unproven = 0
 
     def release(self) -> None:
-        """The name is no longer reserved: what lies on disk speaks for itself."""
+        """Neither the name nor room is reserved any longer: what lies on disk speaks for itself."""
         self._claim.release()
-
-    def _take_over(self, there: Found) -> None:
-        assert there.control is not None
-        self._known = control.taken_over(self._blank, there.control, held=there.held, is_checked=there.is_checked)
-        self._held, self.is_pieced = there.held, there.held > 0
-        self.length_known = self.checked is None or self.checked.length_known
+        self._space.withdraw(self._kept.known.job_id)
 
     async def _open(self, start: int) -> None:
-        descriptor = await fs.in_thread(fs.open_at_length, self._path, start, undo=os.close)
-        self._writer = PartWriter(descriptor, start, self._known.prefix)
-        self._rhythm = asyncio.get_running_loop().create_task(checkpoint.keep(self._writer, self._make_durable))
+        descriptor = await fs.in_thread(fs.open_at_length, self._kept.path, start, undo=os.close)
+        self._writer = PartWriter(descriptor, start, self._kept.known.prefix)
+        rhythm = checkpoint.keep(self._writer, self._take_stock, self._stride)
+        self._rhythm = asyncio.get_running_loop().create_task(rhythm)
 
-    async def _cut(self, length: int) -> None:
-        await fs.in_thread(fs.cut, self._path, length)
-        self._held = length
-        self._known = replace(self._known, synced=min(self._known.synced, length), checked=None)
+    async def _take_stock(self, length: int) -> int | None:
+        await self._make_durable(length)
+        return await self._space.look_again(self._kept.known.job_id)
 
     async def _make_durable(self, length: int, **news: Any) -> os.stat_result:
-        """Bring the first `length` bytes to the disk and say so."""
-        prefix = self._known.prefix if self._writer is None else self._writer.prefix
-        try:
-            status = await fs.in_thread(fs.fsync_file, self._path)
-        except OSError as error:
-            # Never sync again and believe it: the kernel drops what it could not write, and says so only once.
-            self._is_unsure = True
-            raise NotSynced(f"cannot sync {self.name}.part: {error.strerror}") from error
-        await self._save(synced=length, prefix=prefix, **news)
-        return status
-
-    async def _save(self, **news: Any) -> None:
-        async with self._saving:  # one after another: two writers of one file would mix
-            self._known = replace(self._known, boot_id=control.boot_id(), **news)
-            with fs.translate_errors(f"cannot write {self.control_file.name}"):
-                await fs.in_thread(control.write, self.control_file, self._known)
+        prefix = self._kept.known.prefix if self._writer is None else self._writer.prefix
+        return await self._kept.make_durable(length, prefix, **news)

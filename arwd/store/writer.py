@@ -12,6 +12,7 @@ import queue
 import threading
 from typing import Final
 
+from arwd import fs
 from arwd.errors import ArwdError, PartChanged, StorageError
 from arwd.store.control import Prefix
 
@@ -169,8 +170,7 @@ class PartWriter:
         if isinstance(self._failure, ArwdError):
             raise self._failure
         if self._failure is not None:
-            reason = getattr(self._failure, "strerror", None) or self._failure
-            raise StorageError(f"cannot write the part: {reason}") from self._failure
+            raise fs.storage_error("cannot write the part", self._failure) from self._failure
 
     def _write_slabs(self) -> None:
         while (slab := self._to_disk.get()) is not None:

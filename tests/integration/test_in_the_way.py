@@ -57,7 +57,7 @@ async def test_what_was_checked_for_another_query_is_asked_for_again(
     daemon: Running, origin: Origin, data: bytes
 ) -> None:
     await fail_when_checked(daemon, origin, "?rev=1")
-    await daemon.download("m", origin.url(NAME) + "?rev=2")
+    await daemon.download("m", origin.url(f"{NAME}?rev=2"))
     assert (await daemon.settled("m"))["status"] == "complete"
     assert origin.requests[0].headers["If-Range"] == '"v1"'
     assert (daemon.models / NAME).read_bytes() == data

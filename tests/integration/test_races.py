@@ -192,9 +192,10 @@ async def test_a_control_file_that_cannot_be_put_in_place_leaves_nothing_lying_a
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    await daemon.download("a", origin.url())
-    assert (await daemon.settled("a"))["status"] == "error"
-    assert daemon.files() == []
+    async with daemon.events("id=a") as stream:
+        await daemon.download("a", origin.url())
+        assert (await stream.status("paused", "error", "complete"))["code"] == "disk_full"
+        assert daemon.files() == []
 
 
 async def test_a_part_that_cannot_be_removed_frees_the_slot_and_goes_with_a_later_cancel(
@@ -460,7 +461,7 @@ async def test_a_download_that_cannot_be_recorded_is_refused_and_leaves_no_secre
 
         return change
 
-    body = {"id": "a", "url": origin.url() + "?token=hush"}
+    body = {"id": "a", "url": origin.url()}
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "record", refusing)
         status, _ = await daemon.call("POST", "/models/download", body)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from arwd.api import auth
-from tests import running
+from tests import canary, running
 from tests.origin import Origin, Stall, Status
 from tests.running import Running
 from tests.wire import JSON, Answer, Wire, ask, connected, port_of, request
 
-TOKEN = "correct-horse-battery-staple-0123456789"
+TOKEN = canary.secret("correct-horse")
 LISTED = "https://dash.example"
 EVIL = "http://evil.example"
 
@@ -250,7 +250,7 @@ async def test_only_json_from_our_own_page_or_no_page_makes_a_job(daemon: Runnin
     await asyncio.gather(*map(daemon.settled, allowed))
     _, body = await daemon.call("GET", "/models/jobs")
     assert {job["id"] for job in body["jobs"]} == allowed
-    assert {seen.target.removeprefix("/") for seen in origin.requests} == allowed
+    assert {seen.path.removeprefix("/") for seen in origin.requests} == allowed
 
 
 async def test_no_state_changing_route_takes_a_foreign_page(daemon: Running) -> None:
@@ -606,9 +606,9 @@ def tree(root: Path) -> set[str]:
 async def test_no_name_in_any_field_reaches_beyond_the_models_directory(
     daemon: Running, origin: Origin, data: bytes, tmp_path: Path
 ) -> None:
-    canary = tmp_path / "canary"
-    canary.mkdir()
-    (canary / "evil").write_bytes(b"untouched")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "evil").write_bytes(b"untouched")
     state = Path((await daemon.call("GET", "/probe"))[1]["state_dir"])
     before, working = tree(tmp_path), set(os.listdir(os.getcwd()))
     accepted: set[str] = set()
@@ -645,7 +645,7 @@ async def test_no_name_in_any_field_reaches_beyond_the_models_directory(
     for path in new - models:
         assert path.parent == inside, path
         assert path.name.startswith(("models.json", "arwd.")), path
-    assert (canary / "evil").read_bytes() == b"untouched"
+    assert (outside / "evil").read_bytes() == b"untouched"
     assert set(os.listdir(os.getcwd())) == working
 
 
@@ -692,7 +692,7 @@ async def test_the_token_is_shown_nowhere_not_even_to_those_who_have_it(guarded:
     assert all(TOKEN.encode() not in answer.body for answer in answers)
     clock.now += 61
     await ask(guarded, "GET", f"/models?token={TOKEN}")
-    body = json.dumps({"id": "m", "url": origin.url("m") + f"?sig={TOKEN}"}).encode()
+    body = json.dumps({"id": "m", "url": origin.url(f"m?sig={TOKEN}")}).encode()
     assert (await ask(guarded, "POST", "/models/download", JSON, RIGHT[0][0], body=body)).status == 200
     async with guarded.session.get(f"{guarded.url}/events?id=m&until=done", headers={"X-ARW-Admin": TOKEN}) as response:
         told = await response.text()
@@ -720,7 +720,7 @@ async def test_no_log_line_holds_a_token_or_a_query(
     caplog.set_level("DEBUG")
     await ask(guarded, "GET", f"/models?token={TOKEN}", f"Authorization: Bearer {TOKEN}x")
     origin.script(Status(404))
-    body = json.dumps({"id": "m", "url": origin.url("m") + f"?sig={TOKEN}"}).encode()
+    body = json.dumps({"id": "m", "url": origin.url(f"m?sig={TOKEN}")}).encode()
     await ask(guarded, "POST", "/models/download", JSON, RIGHT[0][0], body=body)
     async with guarded.session.get(f"{guarded.url}/events?id=m&until=done", headers={"X-ARW-Admin": TOKEN}) as response:
         assert '"code":"not_found"' in await response.text()

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from arwd import fs
+from tests.canary import WORD
 from tests.models import gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
 
 async def test_a_signed_url_goes_out_byte_for_byte_on_every_hop(daemon: Running, origin: Origin) -> None:
-    first, second = "/a%2fb%7e/m.gguf?sig=a%2Fb%3D+x&e=%20", "/c%7Ed.gguf?sig=c%2Fd%3d&x=~"
+    first, second = f"/a%2fb%7e/m.gguf?sig=a%2Fb%3D+{WORD}&e=%20", f"/c%7Ed.gguf?sig=c%2F{WORD}%3d&x=~"
     origin.script(Status(302, {"Location": second}), Serve())
     await daemon.download("m", origin.url(first[1:]))
     assert (await daemon.settled("m"))["status"] == "complete"

@@ -29,12 +29,15 @@ SEED = int(os.environ.get("ARWD_TEST_SEED", random.randrange(1 << 32)))
 MOMENTS = 20
 SPAN = 0.6
 """Seconds that a download takes here, and a little more."""
-PACED = Serve(pace=0.004)
+PACE = 0.004
+"""Seconds between two pieces, where a download must last until a moment of chance."""
 LEAD = AT_RISK - 3 * 65_536
 """Bytes that the origin may be ahead of the disk before it sends another piece: where a busy machine does not let the
 daemon read, the kernel's buffers must not count as its own. If the daemon kept back more itself, nothing would go on.
 """
 NAME = "m.gguf"
+ELSEWHERE = ("replaced", "linked", "handed-over")
+"""Points that a first download does not come by."""
 
 
 @pytest.fixture
@@ -45,7 +48,6 @@ def data() -> bytes:
 @pytest.fixture
 async def origin(data: bytes) -> AsyncIterator[Origin]:
     async with origins.running(data) as served:
-        served.script(PACED)
         yield served
 
 
@@ -62,9 +64,10 @@ class Lives:
         origin.may_go_on = lambda end: end == len(origin.data) or end - self.on_disk() < LEAD
 
     @contextlib.asynccontextmanager
-    async def life(self, **planned: Any) -> AsyncIterator[tuple[Child, Stream]]:
+    async def life(self, pace: float = 0.0, **planned: Any) -> AsyncIterator[tuple[Child, Stream]]:
         """A life, and a stream that replays all that there is and goes on."""
         self.history.new_life()
+        self.origin.script(Serve(pace=pace, etag=f'"v{len(self.versions)}"'))
         async with self.nursery.child(self.state_dir, **planned) as daemon:
             async with daemon.events("after=0") as stream:
                 try:
@@ -74,7 +77,7 @@ class Lives:
         self.assert_sound()
 
     async def download(self, daemon: Child, **more: Any) -> None:
-        self.job_id = (await daemon.download("m", self.origin.url(f"{NAME}?secret=s"), **more))["job_id"]
+        self.job_id = (await daemon.download("m", self.origin.url(NAME), **more))["job_id"]
 
     async def die_by(self, daemon: Child, stream: Stream) -> None:
         """Return when the fault has killed it."""
@@ -93,7 +96,6 @@ class Lives:
         """From now on the origin has another version."""
         self.versions.append(data)
         self.origin.data, self.origin.sent = data, 0
-        self.origin.script(Serve(pace=PACED.pace, etag=f'"v{len(self.versions)}"'))
 
     def on_disk(self) -> int:
         try:
@@ -140,7 +142,7 @@ def lives(nursery: Nursery, tmp_path: Path, origin: Origin) -> Lives:
 async def test_a_kill_at_a_random_moment_costs_at_most_a_mebibyte(lives: Lives, data: bytes, number: int) -> None:
     chance = random.Random(f"{SEED}/{number}")
     print(f"ARWD_TEST_SEED={SEED}")
-    async with lives.life() as (daemon, stream):
+    async with lives.life(PACE) as (daemon, stream):
         await lives.download(daemon, **chance.choice([{}, {"sha256": hashlib.sha256(data).hexdigest()}]))
         await asyncio.sleep(chance.uniform(0, SPAN))
         daemon.process.send_signal(signal.SIGKILL)
@@ -152,17 +154,17 @@ async def test_a_kill_at_a_random_moment_costs_at_most_a_mebibyte(lives: Lives, 
 async def test_twenty_kills_of_one_download_cost_at_most_a_mebibyte_each(lives: Lives, data: bytes) -> None:
     chance = random.Random(f"{SEED}/all")
     print(f"ARWD_TEST_SEED={SEED}")
-    async with lives.life() as (daemon, _):
+    async with lives.life(PACE) as (daemon, _):
         await lives.download(daemon)
         await daemon.stop(signal.SIGKILL)
     for _ in range(MOMENTS):
-        async with lives.life() as (daemon, _):
+        async with lives.life(PACE) as (daemon, _):
             await asyncio.sleep(chance.uniform(0, SPAN / 10))
             await daemon.stop(signal.SIGKILL)
     await lives.assert_that_the_next_life_ends_it(data, MOMENTS * AT_RISK)
 
 
-@pytest.mark.parametrize("point", [point for point in faults.POINTS if point != "replaced"])
+@pytest.mark.parametrize("point", [point for point in faults.POINTS if point not in ELSEWHERE])
 async def test_a_kill_at_a_point_costs_at_most_a_mebibyte(lives: Lives, data: bytes, point: str) -> None:
     async with lives.life(kill_at=point) as (daemon, stream):
         await lives.download(daemon)

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from arwd.api import protocol
 from arwd.jobs import facts
 from tests import journals, processes, running, wire
 from tests.journals import milestones, told
+from tests.nursery import Nursery
 from tests.origin import Origin, Serve
-from tests.process.test_service_manager import PASSES_A_SOCKET
 from tests.processes import Child
 from tests.sse import Message, Parser
 
@@ -33,6 +32,7 @@ SLACK = 1.0
 class Listening:
     """The socket of a service manager, and how a daemon gets it."""
 
+    nursery: Nursery
     socket: socket.socket
     state: Path
 
@@ -42,15 +42,15 @@ class Listening:
 
     @contextlib.asynccontextmanager
     async def life(self) -> AsyncIterator[Child]:
-        starts = (sys.executable, "-c", PASSES_A_SOCKET, str(self.socket.fileno()))
-        async with processes.child(self.state, before=starts, pass_fds=(self.socket.fileno(),)) as daemon:
+        # What a stop does to those who come while it goes on is to be seen, so it takes its time.
+        async with self.nursery.child(self.state, listening=self.socket, is_hurried=False) as daemon:
             yield daemon
 
 
 @pytest.fixture
-def listening(tmp_path: Path) -> Iterator[Listening]:
+def listening(nursery: Nursery, tmp_path: Path) -> Iterator[Listening]:
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as held:
-        yield Listening(held, tmp_path / "state")
+        yield Listening(nursery, held, tmp_path / "state")
 
 
 @dataclass
@@ -319,7 +319,9 @@ async def test_two_daemons_of_one_process_stop_each_by_itself(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
-async def test_a_stop_during_the_start_ends_with_0_and_gives_the_directory_back(tmp_path: Path, delay: float) -> None:
+async def test_a_stop_during_the_start_ends_with_0_and_gives_the_directory_back(
+    nursery: Nursery, tmp_path: Path, delay: float
+) -> None:
     process = await asyncio.create_subprocess_exec(
         *(*processes.ARWD, "serve", "--port", "0", "--state-dir", str(tmp_path / "state")),
         stdout=asyncio.subprocess.DEVNULL,
@@ -331,5 +333,5 @@ async def test_a_stop_during_the_start_ends_with_0_and_gives_the_directory_back(
     process.send_signal(signal.SIGTERM)
     _, complaints = await process.communicate()
     assert (process.returncode, b"Traceback" in complaints) == (0, False), complaints.decode()
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert (await daemon.call("GET", "/readyz"))[0] == 200

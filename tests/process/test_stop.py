@@ -15,6 +15,7 @@ import pytest
 from tests import origin as origins
 from tests import processes
 from tests.models import gguf
+from tests.nursery import Nursery
 from tests.origin import Origin, Serve, Stall
 from tests.processes import Child
 from tests.sse import Message
@@ -76,14 +77,16 @@ async def test_sigterm_ends_every_stream_cleanly_and_the_daemon_with_0(tmp_path:
         assert time.monotonic() - begin < 2.0
 
 
-async def test_after_sigterm_the_next_start_goes_on_unasked(tmp_path: Path, origin: Origin, data: bytes) -> None:
-    async with processes.child(tmp_path / "state") as daemon, daemon.events() as stream:
+async def test_after_sigterm_the_next_start_goes_on_unasked(
+    nursery: Nursery, tmp_path: Path, origin: Origin, data: bytes
+) -> None:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon, daemon.events() as stream:
         receipt = await daemon.download("m", origin.url("m.gguf"))
         await stream.until(lambda message: message.payload.get("downloaded") == HELD)
         assert await daemon.stop() == 0
         await stream.rest()
         before = stream.messages
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         async with daemon.events(**{"Last-Event-ID": before[-1].id}) as stream:
             last = await stream.status("complete", "error")
             after = stream.messages[1:]
@@ -96,15 +99,17 @@ async def test_after_sigterm_the_next_start_goes_on_unasked(tmp_path: Path, orig
     assert daemon.files() == ["m.gguf"]
 
 
-async def test_a_kill_costs_at_most_a_mebibyte_and_no_id(tmp_path: Path, origin: Origin, data: bytes) -> None:
-    async with processes.child(tmp_path / "state") as daemon, daemon.events() as stream:
+async def test_a_kill_costs_at_most_a_mebibyte_and_no_id(
+    nursery: Nursery, tmp_path: Path, origin: Origin, data: bytes
+) -> None:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon, daemon.events() as stream:
         receipt = await daemon.download("m", origin.url("m.gguf"))
         await stream.until(lambda message: message.payload.get("downloaded") == HELD)
         before = stream.messages
         assert await daemon.stop(signal.SIGKILL) == -signal.SIGKILL
         with pytest.raises(aiohttp.ClientError):
             await stream.rest()
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         async with daemon.events(f"after={before[-1].id}") as stream:
             last = await stream.status("complete", "error")
             after = stream.messages[1:]
@@ -125,14 +130,16 @@ async def test_a_kill_costs_at_most_a_mebibyte_and_no_id(tmp_path: Path, origin:
     assert daemon.files() == ["m.gguf"]
 
 
-async def test_a_kill_while_idle_loses_no_model_and_reuses_no_id(tmp_path: Path, origin: Origin, data: bytes) -> None:
+async def test_a_kill_while_idle_loses_no_model_and_reuses_no_id(
+    nursery: Nursery, tmp_path: Path, origin: Origin, data: bytes
+) -> None:
     origin.script(Serve())
-    async with processes.child(tmp_path / "state") as daemon, daemon.events() as stream:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon, daemon.events() as stream:
         await daemon.download("m", origin.url("m.gguf"))
         await stream.status("complete", "error")
         before = stream.messages
         await daemon.stop(signal.SIGKILL)
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         assert [model["status"] for model in (await daemon.call("GET", "/models"))[1]] == ["available"]
         async with daemon.events(f"after={before[-1].id}") as stream:
             await stream.until(lambda message: message.event == "Service.Start")
@@ -143,13 +150,13 @@ async def test_a_kill_while_idle_loses_no_model_and_reuses_no_id(tmp_path: Path,
     assert (tmp_path / "state" / "models" / "m.gguf").read_bytes() == data
 
 
-async def test_a_pause_outlives_a_restart(tmp_path: Path, origin: Origin, data: bytes) -> None:
-    async with processes.child(tmp_path / "state") as daemon, daemon.events() as stream:
+async def test_a_pause_outlives_a_restart(nursery: Nursery, tmp_path: Path, origin: Origin, data: bytes) -> None:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon, daemon.events() as stream:
         await daemon.download("m", origin.url("m.gguf"))
         await stream.until(lambda message: message.payload.get("downloaded") == HELD)
         await daemon.call("POST", "/models/download/pause", {"id": "m"})
         assert await daemon.stop() == 0
-    async with processes.child(tmp_path / "state") as daemon, daemon.events("id=m") as stream:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon, daemon.events("id=m") as stream:
         assert (await daemon.job("m"))["status"] == "paused"
         assert len(origin.requests) == 1
         await daemon.call("POST", "/models/download/resume", {"id": "m"})
@@ -157,8 +164,10 @@ async def test_a_pause_outlives_a_restart(tmp_path: Path, origin: Origin, data: 
         assert (await stream.status("complete", "error")).get("bytes") == len(data)
 
 
-async def test_a_database_that_hangs_holds_up_neither_the_streams_nor_the_end(tmp_path: Path, origin: Origin) -> None:
-    async with hanging(tmp_path, last_resort=4.0) as daemon, daemon.events() as stream:
+async def test_a_database_that_hangs_holds_up_neither_the_streams_nor_the_end(
+    nursery: Nursery, tmp_path: Path, origin: Origin
+) -> None:
+    async with hanging(tmp_path, last_resort=2.5) as daemon, daemon.events() as stream:
         await daemon.download("m", origin.url("m.gguf"))
         await stream.until(lambda message: message.payload.get("downloaded") == HELD)
         (tmp_path / "hang").touch()
@@ -168,11 +177,13 @@ async def test_a_database_that_hangs_holds_up_neither_the_streams_nor_the_end(tm
         assert time.monotonic() - begin < 1.0 + SLACK
         assert await daemon.ended() == 0
     assert b"was cut short" in daemon.log
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         assert (await daemon.settled("m"))["status"] == "complete"
 
 
-async def test_a_second_signal_is_obeyed_at_once_whatever_hangs(tmp_path: Path, origin: Origin) -> None:
+async def test_a_second_signal_is_obeyed_at_once_whatever_hangs(
+    nursery: Nursery, tmp_path: Path, origin: Origin
+) -> None:
     async with hanging(tmp_path, last_resort=60.0) as daemon:
         await daemon.download("m", origin.url("m.gguf"))
         (tmp_path / "hang").touch()
@@ -186,13 +197,15 @@ async def test_a_second_signal_is_obeyed_at_once_whatever_hangs(tmp_path: Path, 
         assert time.monotonic() - begin < 2.0 + SLACK
         await asyncio.wait([waiting])
         assert waiting.exception() is not None or waiting.result()[0] >= 500
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         assert (await daemon.settled("m"))["status"] == "complete"
 
 
-async def test_what_is_accepted_while_the_stop_goes_on_is_there_afterwards(tmp_path: Path, origin: Origin) -> None:
+async def test_what_is_accepted_while_the_stop_goes_on_is_there_afterwards(
+    nursery: Nursery, tmp_path: Path, origin: Origin
+) -> None:
     body = {"id": "late", "url": origin.url("late.gguf")}
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         await daemon.download("m", origin.url("m.gguf"))
         daemon.process.send_signal(signal.SIGTERM)
         accepted = []
@@ -204,7 +217,7 @@ async def test_what_is_accepted_while_the_stop_goes_on_is_there_afterwards(tmp_p
                     accepted.append(f"late{number}")
         assert await daemon.ended() == 0
     assert accepted
-    async with processes.child(tmp_path / "state") as daemon:
+    async with nursery.child(tmp_path / "state", is_hurried=False) as daemon:
         async with daemon.events("until=done") as stream:
             await stream.rest()
         done = {model["id"] for model in (await daemon.call("GET", "/models"))[1] if model["status"] == "available"}

@@ -40,6 +40,8 @@ async def test_a_death_at_any_sync_or_rename_loses_nothing(
         *(Fault("pwrite64", "ENOSPC", when) for when in (9, 24, 40)),
         *(Fault("write", "ENOSPC", when) for when in (1, 2)),
         Fault("pwritev2", "ENOSPC", 1),
+        Fault("pwritev2", "EDQUOT", 2),
+        Fault("fsync", "ENOSPC", 4),
         Fault("pwritev2", "KILL", 2),
         Fault("renameat2", "EIO", 1),
     ],

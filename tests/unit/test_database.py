@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arwd.database import Change, Database, health, schema
-from arwd.errors import StorageError
+from arwd.errors import DiskFull, StorageError
 
 PATIENCE = 5.0
 RELEASED = schema.MIGRATIONS
@@ -307,8 +307,8 @@ async def test_on_a_full_disk_the_same_batch_is_committed_again_once_there_is_ro
         assert told == ["before", "large"]
         assert await opened.read(notes) == {"before": 1, "after": 1}
     else:
-        assert [type(result) for result in results if result is not None] == [StorageError] * (3 - results.count(None))
-        assert isinstance(results[1], StorageError)
+        assert [type(result) for result in results if result is not None] == [DiskFull] * (3 - results.count(None))
+        assert isinstance(results[1], DiskFull)
         assert "full" in str(results[1])
         assert "large" not in told
     assert ballast.released == 1

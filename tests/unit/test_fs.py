@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arwd import fs
-from arwd.errors import ReadOnly, StorageError
+from arwd.errors import DiskFull, QuotaExceeded, ReadOnly, StorageError
 
 RESERVED = {"con", "prn", "aux", "nul", "clock$", "conin$", "conout$"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"
@@ -214,7 +214,13 @@ def test_a_rename_of_what_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "code"), [(errno.EROFS, ReadOnly, "read_only"), (errno.ENOSPC, StorageError, "io")]
+    ("number", "kind", "code"),
+    [
+        (errno.EROFS, ReadOnly, "read_only"),
+        (errno.ENOSPC, DiskFull, "disk_full"),
+        (errno.EDQUOT, QuotaExceeded, "quota_exceeded"),
+        (errno.EIO, StorageError, "io"),
+    ],
 )
 def test_what_the_disk_refuses_becomes_a_storage_error_that_says_what_was_done(
     number: int, kind: type[StorageError], code: str

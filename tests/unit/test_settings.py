@@ -70,6 +70,8 @@ def test_of_several_directories_of_the_manager_the_first_counts() -> None:
         ("ARWD_MAX_JOBS", "7", "jobs", "max_jobs", 7),
         ("ARWD_STALL_TIMEOUT", "2.5", "net", "stall_timeout", 2.5),
         ("ARWD_RESERVE", "1024", "store", "reserve", 1024),
+        ("ARWD_MAX_FILE_SIZE", "1024", "store", "max_file_size", 1024),
+        ("ARWD_QUOTA", "1024", "store", "quota", 1024),
         ("ARWD_LOG_FORMAT", "json", "logs", "log_format", "json"),
         ("ARWD_ALLOWED_HOSTS", "a.example, b.example:8090,", "auth", "allowed_hosts", ("a.example", "b.example:8090")),
         ("ARWD_ALLOWED_ORIGINS", "https://a.example", "auth", "allowed_origins", ("https://a.example",)),
@@ -79,6 +81,15 @@ def test_of_several_directories_of_the_manager_the_first_counts() -> None:
 )
 def test_a_variable_sets_its_setting(variable: str, value: str, room: str, name: str, expected: object) -> None:
     assert getattr(getattr(load({}, {variable: value}), room), name) == expected
+
+
+def test_credentials_can_come_from_a_table_or_from_a_variable(file: Path) -> None:
+    files = {"https://a.example": "/run/a", "http://[::1]:80": "/run/b"}
+    file.write_text("[credentials]\n" + "".join(f'"{origin}" = "{path}"\n' for origin, path in files.items()))
+    assert load({"config": str(file)}, {}).net.credentials == files
+    assert (
+        load({}, {"ARWD_CREDENTIALS": "https://a.example=/run/a, http://[::1]:80 = /run/b,"}).net.credentials == files
+    )
 
 
 def test_a_file_sets_what_it_names(file: Path) -> None:
@@ -123,6 +134,11 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({}, {"ARWD_STALL_TIMEOUT": "nan"}, "", "stall_timeout .*is wrong"),
         ({}, {"ARWD_RETRY_FOR": "-1"}, "", "retry_for is wrong"),
         ({}, {"ARWD_RESERVE": "-1"}, "", "reserve .*is wrong"),
+        ({}, {}, "credentials = 3", r"credentials \(from .*arwd\.toml\) is wrong"),
+        ({}, {}, "egress_allow = 3", r"egress_allow \(from .*arwd\.toml\) is wrong"),
+        ({}, {"ARWD_MAX_FILE_SIZE": "0"}, "", "max_file_size is wrong: 0 is below 1"),
+        ({}, {"ARWD_QUOTA": "0"}, "", "quota is wrong: 0 is below 1"),
+        ({}, {"ARWD_QUOTA": "10GB"}, "", "quota .*is wrong"),
     ],
 )
 def test_a_mistake_is_named_with_where_it_was_made(
@@ -153,9 +169,16 @@ def test_the_clients_own_variables_and_everybody_else_s_are_let_be() -> None:
 
 def test_what_is_shown_has_every_setting_and_no_secret() -> None:
     shown = load({}, {"ARWD_TOKEN": "s3cr3t", "ARWD_MAX_JOBS": "5"}).shown()
-    assert set(shown) == set(keys())
+    assert set(shown) == set(keys()) - {"reserve", "max_file_size", "quota"}, "what has no value is left out"
     assert shown["max_jobs"] == 5
     assert shown["token"]
+    assert "s3cr3t" not in repr(shown)
+
+
+def test_of_a_proxy_and_of_tokens_only_what_is_no_secret_is_shown() -> None:
+    environ = {"ARWD_PROXY": "http://me:s3cr3t@proxy:1", "ARWD_CREDENTIALS": "https://h=/run/s3cr3t"}
+    shown = load({}, environ).shown()
+    assert (shown["proxy"], list(shown["credentials"])) == ("http://proxy:1", ["https://h"])
     assert "s3cr3t" not in repr(shown)
 
 

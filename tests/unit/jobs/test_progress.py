@@ -1,10 +1,14 @@
 """At most four ticks a second, a rate over the last seconds, per cent that never boast: all by a clock of our own."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arwd.jobs.progress import TICK, Progress
+from arwd.jobs import progress as measured
+from arwd.jobs.progress import Progress
+from tests.haste import WONTED_TICK as TICK
 
 
 class Timer:
@@ -45,6 +49,13 @@ class Clock:
         self.now = end
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _unhurried() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "TICK", TICK)
+        yield
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -75,6 +86,7 @@ def test_no_second_ever_has_more_than_four_ticks_and_none_is_lost(steps: list[tu
         clock.turn(seconds)
         clock.progress.add(count)
     clock.turn(1)
+    assert TICK * 4 == 1
     assert all(later - earlier >= TICK - 1e-6 for earlier, later in zip(clock.ticks, clock.ticks[1:], strict=False))
     assert clock.told == sorted(set(clock.told))
     assert clock.told[-1:] == [clock.progress.downloaded] * bool(steps)

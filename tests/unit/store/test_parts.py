@@ -15,9 +15,10 @@ from arwd import fs
 from arwd.errors import NotSynced, PartChanged, StorageError
 from arwd.store import checkpoint, control
 from arwd.store.control import Checked, ControlFile, Prefix
-from arwd.store.layout import Layout
+from arwd.store.layout import Layout, Options
 from arwd.store.names import Names
 from arwd.store.parts import Part
+from arwd.store.space import Space
 from arwd.store.writer import SLAB
 from tests.unit.samples import DIGEST, URL, job
 
@@ -45,7 +46,7 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def make(layout: Layout, names: Names, **more: Any) -> Part:
     own_name = more.pop("own_name", None)
-    return Part(layout, names, job(**more), own_name=own_name)
+    return Part(layout, names, Space(layout, Options(reserve=0)), job(**more), own_name=own_name)
 
 
 async def begin(part: Part, start: int = 0, **more: Any) -> None:

@@ -1,0 +1,120 @@
+"""What lies on disk of a part: its bytes, and the control file beside them that says what they are.
+
+Rule: a control file is replaced as a whole, and what it says is durable is so.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from arwd import fs
+from arwd.errors import NotSynced
+from arwd.model import Job
+from arwd.store import control, found
+from arwd.store.control import Prefix
+from arwd.store.found import Found
+from arwd.store.layout import Layout
+from arwd.store.names import Claim
+
+
+class Kept:
+    """The bytes of one part while nobody writes to it. Mutable state: how many they are, and what is known of them."""
+
+    def __init__(self, layout: Layout, claim: Claim, job: Job) -> None:
+        self._layout = layout
+        self._claim = claim
+        self._saving = asyncio.Lock()
+        self.blank = control.blank(job)
+        """What its control file says of a part of which nothing is known yet."""
+        self.known = self.blank
+        """What the control file says, or will say with the next save."""
+        self.held = 0
+        """Bytes from the start of the file that are kept."""
+        self.is_unsure = False
+        """A sync failed: what came after the last good one may never reach the disk."""
+
+    @property
+    def path(self) -> Path:
+        """The file of the bytes; only once the name is settled."""
+        return self._layout.part(self._claim.settled)
+
+    @property
+    def control_file(self) -> Path:
+        """Where it is said what they are; only once the name is settled."""
+        return self._layout.control_file(self._claim.settled)
+
+    async def look(self, *, is_ours: bool) -> Found:
+        """What an earlier transfer left. `is_ours`: the name was settled as this job's before. StorageError."""
+        with fs.translate_errors(f"cannot look for {self.path.name}"):
+            return await fs.in_thread(found.look, self._layout, self._claim, self.blank, is_ours)
+
+    def take_over(self, there: Found) -> None:
+        """It is ours."""
+        assert there.control is not None
+        self.known = control.taken_over(self.blank, there.control, held=there.held, is_checked=there.is_checked)
+        self.held = there.held
+
+    async def link(self, source: Path, *, sha256: str, mtime_ns: int) -> bool:
+        """Be a second name of a finished file. False where that cannot be done. OSError, StorageError."""
+        status = await fs.in_thread(fs.status_of, source)
+        if status is None or status.st_mtime_ns != mtime_ns:
+            return False
+        # Vouched for before it is there, as ever.
+        checked = control.checked(status, sha256, length_known=True)
+        await self.save(size=status.st_size, synced=status.st_size, checked=checked)
+        is_linked = await fs.in_thread(fs.link, source, self.path)
+        if is_linked:
+            self.held = status.st_size
+        return is_linked
+
+    async def cut(self, length: int) -> None:
+        """Drop what is beyond. OSError."""
+        await fs.in_thread(fs.cut, self.path, length)
+        self.held = length
+        self.known = replace(self.known, synced=min(self.known.synced, length), checked=None)
+
+    async def fall_back(self) -> int:
+        """Drop what is not known to be on disk. Returns how many bytes that were; OSError."""
+        dropped = max(self.held - self.known.synced, 0)
+        await self.cut(self.held - dropped)
+        self.is_unsure = False
+        return dropped
+
+    async def inherit(self, name: str) -> bool:
+        """Take over the part of another job, under that name. False if there is none. OSError."""
+        return await fs.in_thread(control.hand_over, self._layout, name, self._claim.settled, self.blank)
+
+    def keep(self, written: int, prefix: Prefix | None) -> None:
+        """So many bytes were written, and this is what some of them are."""
+        self.held, self.known = written, replace(self.known, prefix=prefix)
+
+    def forget(self) -> int:
+        """Nothing is held any more, nothing known. Returns how many bytes were held."""
+        dropped, self.held, self.known, self.is_unsure = self.held, 0, self.blank, False
+        return dropped
+
+    async def discard(self) -> None:
+        """Delete both files, if they are ours. StorageError."""
+        with fs.translate_errors(f"cannot remove {self.path.name}"):
+            await fs.in_thread(control.discard, self._layout, self._claim.settled, self.blank.id)
+
+    async def make_durable(self, length: int, prefix: Prefix | None, **news: Any) -> os.stat_result:
+        """Bring the first `length` bytes to the disk and say so. StorageError."""
+        try:
+            status = await fs.in_thread(fs.fsync_file, self.path)
+        except OSError as error:
+            # Never sync again and believe it: the kernel drops what it could not write, and says so only once.
+            self.is_unsure = True
+            raise fs.storage_error(f"cannot sync {self.path.name}", error, NotSynced) from error
+        await self.save(synced=length, prefix=prefix, **news)
+        return status
+
+    async def save(self, **news: Any) -> None:
+        """Say durably what is known, and this. StorageError."""
+        async with self._saving:  # one after another: two writers of one file would mix
+            self.known = replace(self.known, boot_id=control.boot_id(), **news)
+            with fs.translate_errors(f"cannot write {self.control_file.name}"):
+                await fs.in_thread(control.write, self.control_file, self.known)
