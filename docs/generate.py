@@ -90,12 +90,22 @@ def refusals() -> str:
 
 def failures() -> str:
     """What a job can end with."""
-    families = (errors.TransferError, errors.Sha256Mismatch, errors.StorageError)
-    family = [errors.ArwdError, *(error for root in families for error in (root, *_subclasses(root)))]
+    family = [
+        errors.ArwdError,
+        *_subclasses(errors.TransferError),
+        *_with_root(errors.Sha256Mismatch),
+        *_with_root(errors.StorageError),
+    ]
     rows: dict[tuple[str, str], str] = {}
     for error in family:  # the first is the general one, its children say why they are apart
-        rows.setdefault((_code(error.code), "yes" if error.retryable else "no"), _sentence(error))
+        rows.setdefault((_code(error.code), _retried(error)), _sentence(error))
     return _table("Code|Retried|Meaning", sorted((*key, meaning) for key, meaning in rows.items()))
+
+
+def _retried(error: type[errors.ArwdError]) -> str:
+    if not error.retryable:
+        return "no"
+    return {None: "yes", 1: "once"}.get(error.most_attempts, f"{error.most_attempts} times")
 
 
 def start_errors() -> str:

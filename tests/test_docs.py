@@ -51,8 +51,15 @@ def _all_of(error: type[errors.ArwdError]) -> Iterator[type[errors.ArwdError]]:
 def _errors() -> set[Row]:
     rows = {("Refusals", f"{error.code} {error.status}") for error in _all_of(errors.RequestError)}
     ends = [*_all_of(errors.TransferError), *_all_of(errors.StorageError), errors.Sha256Mismatch]
-    rows |= {("Ends of jobs", f"{error.code} {'yes' if error.retryable else 'no'}") for error in ends}
+    ends.remove(errors.TransferError)  # none is nothing but that
+    rows |= {("Ends of jobs", f"{error.code} {_retried(error)}") for error in ends}
     return rows | {("Refusals", "internal 500"), ("Ends of jobs", "internal no")}
+
+
+def _retried(error: type[errors.ArwdError]) -> str:
+    if error.most_attempts is not None:
+        return "once" if error.most_attempts == 1 else f"{error.most_attempts} times"
+    return "yes" if error.retryable else "no"
 
 
 def _exit_statuses() -> set[Row]:

@@ -80,6 +80,8 @@ class Record:
 
     def close(self, trigger: Trigger, **fields: Any) -> Job:
         """The job is final, in memory; the caller publishes its last event."""
+        if trigger is not Trigger.FAIL:  # of faults that passed, nothing is said any more
+            fields = {"attempt": 0, "code": None, "error": None, **fields}
         self.progress.end()
         self.job = replace(
             self.job,

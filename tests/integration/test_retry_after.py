@@ -82,3 +82,15 @@ async def test_a_job_that_waits_hears_its_user(daemon: Running, origin: Origin, 
         async with asyncio.timeout(1.0):
             await daemon.call("POST", f"/models/download/{command}", {"id": "m"})
             await stream.status("canceled" if command == "cancel" else "paused")
+
+
+async def test_a_job_that_ends_well_says_nothing_of_the_faults_before(daemon: Running, origin: Origin) -> None:
+    await daemon.download("m", origin.url())
+    await daemon.settled("m")
+    origin.script(Status(503), Status(304))
+    async with daemon.events("id=m") as stream:
+        await daemon.download("m", origin.url())
+        assert (await stream.status("retrying"))["http_status"] == 503
+        assert (await stream.status("complete", "error"))["cached"] is True
+    job = await daemon.job("m")
+    assert (job["status"], [name for name in ("code", "error", "attempt") if name in job]) == ("complete", [])

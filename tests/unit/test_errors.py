@@ -87,7 +87,7 @@ def test_a_mistake_of_the_client_is_never_answered_as_our_fault_and_never_retrie
 
 @pytest.mark.parametrize("kind", [TransferError, *below(TransferError)])
 def test_only_passing_faults_of_a_transfer_are_retried(kind: type[TransferError]) -> None:
-    passing = (errors.ServerBusy, errors.LinkExpired, errors.Handshake)
+    passing = (errors.ServerBusy, errors.LinkExpired, errors.Handshake, errors.InvalidResponse)
     lasting = (errors.ProxyRefused,)
     assert kind.retryable is ((kind.code in RETRYABLE and kind not in lasting) or kind in passing)
 

@@ -81,6 +81,8 @@ TAKEN = [
     ("list", b'["error", "message"]', "application/json"),
     ("weights.pt", safetensors(), BINARY),
     ("weights.zip", archive("readme.txt", "weights.bin"), BINARY),
+    ("m.keras", archive("metadata.json", "config.json", "model.weights.h5"), BINARY),
+    ("data.npz", archive("weights.npy", "data/0.npy"), BINARY),
     ("m.mlmodel", b"\x80\x02\x00", BINARY),
 ]
 REFUSED = [
@@ -186,6 +188,10 @@ def test_a_pickle_is_known_by_how_it_begins(value: object, protocol: int, name: 
         ("m.pt", archive("archive/data.pkl", "archive/data/0")),
         ("m.bin", archive("pytorch_model/data.pkl", "pytorch_model/version")),
         ("m", archive("m/.format_version", "m/data.pkl")),
+        ("m", archive("m/data/0", "m/constants.pkl")),
+        ("m", archive("m/byteorder", *(f"m/data/{number}" for number in range(90)))),
+        ("m", archive("m/code/__torch__/net.py")),
+        ("m.jit", archive("other")),
         ("m.pth", archive("m/other")),
         ("m.CKPT", archive("m/other")),
         ("m.pkl", b"(lp0\nI1\na."),
