@@ -1,6 +1,6 @@
 """The fault model of the transfer, row by row: which code, retried or not, and what becomes of the part.
 
-Each fault meets a transfer that holds HELD bytes. TLS and proxies have tests of their own.
+Each fault meets a transfer that holds HELD bytes. TLS, proxies, limits and slow servers have tests of their own.
 """
 
 import asyncio
