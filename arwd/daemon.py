@@ -79,7 +79,7 @@ class Daemon:
         self.library = Library(self.layout, self.database.read_now(library.load))
         self._rooms = rooms = Rooms(
             bus=self.bus,
-            engine=Engine(self.session, options.transfer),
+            engine=Engine(self.session, options.transfer, stall_timeout=options.net.stall_timeout),
             layout=self.layout,
             library=self.library,
             names=Names(self.layout.models),

@@ -168,6 +168,7 @@ def _checked(settings: Settings) -> Settings:
         ("jobs", "max_jobs", 1), ("streams", "max_streams", 1), ("streams", "max_streams_per_address", 1),
         ("bus", "ring", 64), ("bus", "heartbeat", 1), ("net", "connect_timeout", 1), ("net", "stall_timeout", 1),
         ("sources", "resolve_timeout", 1), ("transfer", "retry_for", 0), ("transfer", "retry_pause", 0),
+        ("transfer", "min_speed", 0),
     ):  # fmt: skip
         value = getattr(getattr(settings, room), name)
         if not value >= least:

@@ -14,12 +14,13 @@ from msgspec.structs import replace
 
 from arwd.store import control
 from tests import running
+from tests.models import gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 from tests.sse import Message
 
 NAME = "m.gguf"
-DATA = random.Random(3).randbytes(40_007)
+DATA = gguf(random.Random(3).randbytes(40_007))
 SHA256 = hashlib.sha256(DATA).hexdigest()
 HELD = 20_001
 """Bytes that the part holds."""

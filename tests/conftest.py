@@ -10,6 +10,7 @@ import pytest
 from tests import haste, running
 from tests import nursery as nurseries
 from tests import origin as origins
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.running import Running
@@ -50,7 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def data() -> bytes:
     """A model's bytes: more than a slab, not a whole number of them."""
-    return bytes(range(256)) * 4_000 + b"the end"
+    return gguf(bytes(range(256)) * 4_000 + b"the end")
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from arwd.daemon import Daemon
 from arwd.model import Job, Model
 from tests import origin as origins
 from tests import running
+from tests.models import gguf
 from tests.origin import Serve, Stall
 
-DATA = bytes(range(256)) * 600 + b"the end"
+DATA = gguf(bytes(range(256)) * 600 + b"the end")
 SHA256 = hashlib.sha256(DATA).hexdigest()
 HELD = 100_000
 """Bytes that the parts hold."""

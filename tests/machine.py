@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests import oracle
 from tests import origin as origins
 from tests.disks import Disk
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.oracle import History
 from tests.origin import Reset, Serve, Stall, Status
@@ -182,7 +183,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _publish(self) -> None:
         number = len(self.versions)
-        self.versions.append(random.Random(number).randbytes(SIZE - 77 * (number % 3)))
+        self.versions.append(gguf(random.Random(number).randbytes(SIZE - 77 * (number % 3))))
         self.origin.data = self.versions[-1]
         self.origin.script(self.healthy)
 
@@ -232,8 +233,11 @@ class Machine(RuleBasedStateMachine):
         self.disk.free()
         self.origin.script(self.healthy)
         self.origin.go_on.set()
-        for model_id in "abc":
-            await self.daemon.call("POST", "/models/download/resume", {"id": model_id})
+        _, listed = await self.daemon.call("GET", "/models/jobs")
+        for job in listed["jobs"]:
+            # Whoever waits for room goes on unasked.
+            if job["status"] == "paused" and job.get("code") != "disk_full":
+                await self.daemon.call("POST", "/models/download/resume", {"id": job["id"]})
         async with asyncio.timeout(PATIENCE):
             async with self.daemon.events("until=done") as stream:
                 await stream.rest()

@@ -26,6 +26,8 @@ class Serve:
     framing: str = "length"  # or "chunked", "close"
     pace: float = 0.0  # seconds between two pieces of 64 KiB
     ranges: bool = True  # else `Range` is ignored
+    data: bytes | None = None  # another file than the origin's own
+    is_blind: bool = False  # `If-Range` is ignored: a range is sent of whatever there is
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,8 @@ class Raw:
     """These bytes, whatever they are, then the end of the connection."""
 
     data: bytes
-
-
-Step = Serve | Stall | Reset | Status | Raw
+    end: str = "close"  # or "reset"; or "wait", until `origin.go_on` is set; or "flood": again and again
+    later: bytes = b""  # sent after the wait
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Seen:
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+
+Step = Serve | Stall | Reset | Status | Raw | Callable[[Seen], "Step"]
+"""What is done about a request; a function decides it by the request itself."""
 
 
 class Origin:
@@ -132,12 +137,14 @@ class Origin:
             name.strip(): value.strip() for name, _, value in (field.partition(":") for field in fields if field)
         }
         step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        seen = Seen(method, target, headers)
         async with self.arrived:
-            self.requests.append(Seen(method, target, headers))
+            self.requests.append(seen)
             self.arrived.notify_all()
+        while callable(step):
+            step = step(seen)
         if isinstance(step, Raw):
-            writer.write(step.data)
-            await writer.drain()
+            await self._send_raw(step, writer)
             return False
         if isinstance(step, Status):
             extra = "".join(f"{name}: {value}\r\n" for name, value in step.headers.items())
@@ -148,12 +155,26 @@ class Origin:
             return True
         return await self._send_file(step, headers, writer)
 
+    async def _send_raw(self, step: Raw, writer: asyncio.StreamWriter) -> None:
+        writer.write(step.data)
+        await writer.drain()
+        while step.end == "flood":
+            writer.write(step.data)
+            await writer.drain()
+            await asyncio.sleep(0)  # a reader that never tires must not keep the others waiting
+        if step.end == "wait":
+            await self.go_on.wait()
+            writer.write(step.later)
+            await writer.drain()
+        elif step.end == "reset":
+            _reset(writer)
+
     async def _send_file(
         self, step: Serve | Stall | Reset, headers: Mapping[str, str], writer: asyncio.StreamWriter
     ) -> bool:
         serve = step if isinstance(step, Serve) else Serve(step.count, etag=step.etag)
-        data = self.data  # one answer is of one version
-        start, end, head = self._head(serve, headers)
+        data = self.data if serve.data is None else serve.data  # one answer is of one version
+        start, end, head = _head(serve, headers, len(data))
         writer.write(head)
         end = end if serve.count is None else min(start + serve.count, end)
         for offset in range(start, end, 65_536):
@@ -169,46 +190,54 @@ class Origin:
             await self.go_on.wait()
             return False
         if isinstance(step, Reset):
-            connection = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            _reset(writer)
             return False
         if serve.framing == "chunked" and serve.count is None:
             writer.write(b"0\r\n\r\n")
             await writer.drain()
         return serve.framing != "close" and serve.count is None
 
-    def _head(self, serve: Serve, headers: Mapping[str, str]) -> tuple[int, int, bytes]:
-        """Where the body begins and ends, and the head of the response."""
-        start, end, whole, status = 0, len(self.data), len(self.data), "200 OK"
-        match = _RANGE.fullmatch(headers.get("Range", ""))
-        lines = [f"{name}: {value}" for name, value in serve.headers.items()]
-        if serve.etag is not None:
-            lines.append(f"ETag: {serve.etag}")
-        if match and serve.ranges and headers.get("If-Range", serve.etag) == serve.etag:
-            start = int(match[1])
-            if start >= whole:
-                lines += [f"Content-Range: bytes */{whole}", "Content-Length: 0"]
-                return start, start, ("HTTP/1.1 416 X\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
-            end = min(int(match[2] or whole) + 1, whole)
-            if start or match[2]:
-                status = "206 Partial Content"
-                lines.append(f"Content-Range: bytes {start}-{end - 1}/{whole}")
-        lines += {
-            "length": [f"Content-Length: {end - start}"],
-            "chunked": ["Transfer-Encoding: chunked"],
-            "close": ["Connection: close"],
-        }[serve.framing]
-        return start, end, (f"HTTP/1.1 {status}\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+
+def _head(serve: Serve, headers: Mapping[str, str], whole: int) -> tuple[int, int, bytes]:
+    """Where the body begins and ends, and the head of the response."""
+    start, end, status = 0, whole, "200 OK"
+    match = _RANGE.fullmatch(headers.get("Range", ""))
+    lines = [f"{name}: {value}" for name, value in serve.headers.items()]
+    if serve.etag is not None:
+        lines.append(f"ETag: {serve.etag}")
+    is_same = serve.is_blind or headers.get("If-Range", serve.etag) == serve.etag
+    if match and serve.ranges and is_same:
+        start = int(match[1])
+        if start >= whole:
+            lines += [f"Content-Range: bytes */{whole}", "Content-Length: 0"]
+            return start, start, ("HTTP/1.1 416 X\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+        end = min(int(match[2] or whole) + 1, whole)
+        if start or match[2]:
+            status = "206 Partial Content"
+            lines.append(f"Content-Range: bytes {start}-{end - 1}/{whole}")
+    lines += {
+        "length": [f"Content-Length: {end - start}"],
+        "chunked": ["Transfer-Encoding: chunked"],
+        "close": ["Connection: close"],
+    }[serve.framing]
+    return start, end, (f"HTTP/1.1 {status}\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Its connection will not end, but be cut off."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @contextlib.asynccontextmanager
-async def deaf() -> AsyncIterator[int]:
-    """A port of ::1 that answers no connection attempt: its queue is full, and what comes is dropped."""
+async def deaf(host: str) -> AsyncIterator[int]:
+    """A port that answers no connection attempt: its queue is full, and what comes is dropped."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as opened:
-        listening = opened.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0))
+        listening = opened.enter_context(socket.create_server((host, 0), family=family, backlog=0))
         waiting = []
         while len(waiting) < 3:  # the queue holds one more than its length, and a half-open one
-            each = opened.enter_context(socket.socket(socket.AF_INET6))
+            each = opened.enter_context(socket.socket(family))
             each.setblocking(False)
             each.connect_ex(listening.getsockname())
             waiting.append(each)

@@ -125,9 +125,9 @@ class SizeMismatch(TransferError):
 
 
 class InvalidResponse(TransferError):
-    """A protocol error, an encoding nobody asked for, multipart."""
+    """A protocol error, an encoding nobody asked for, multipart. It may be one server of several: once more."""
 
-    code = "invalid_response"
+    code, retryable, most_attempts = "invalid_response", True, 1
 
 
 class BadRedirect(TransferError):

@@ -6,14 +6,16 @@ from arwd.net.faults import translate_errors
 from arwd.net.options import Options
 from arwd.net.redaction import redact, shown
 from arwd.net.session import Session, paused
-from arwd.net.urls import fault_in
+from arwd.net.urls import Origin, fault_in, origin_of
 
 __all__ = [
     "AddressPolicy",
     "Egress",
     "Options",
+    "Origin",
     "Session",
     "fault_in",
+    "origin_of",
     "paused",
     "redact",
     "shown",

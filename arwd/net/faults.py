@@ -50,8 +50,6 @@ def translated(error: Exception, name: str) -> errors.TransferError:
             return errors.UnknownName(f"{name}: no such host")
         case aiohttp.ClientConnectorError():
             return _unconnected(error, name)
-        case ssl.SSLError():
-            return errors.Reset(f"{name}: the connection was lost")
         case aiohttp.ConnectionTimeoutError():
             return errors.Connect(f"{name}: no connection in time")
         case aiohttp.ClientHttpProxyError():

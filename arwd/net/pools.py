@@ -72,10 +72,13 @@ class Pool:
             ),
         )
 
-    async def get(self, url: str, name: str, headers: Mapping[str, str], proxy: Proxy | None) -> Response:
+    async def get(
+        self, url: str, name: str, headers: Mapping[str, str], proxy: Proxy | None, *, in_pieces: bool = False
+    ) -> Response:
         """One GET without its redirects. BlockedAddress if nobody may be dialled; else as aiohttp raises.
 
-        `name`: what the URL is called in a sentence.
+        `name`: what the URL is called in a sentence. `in_pieces`: aiohttp refuses a whole response if bytes that belong
+        to none follow it in the same read; with the smallest of buffers it hands out the body before it looks at them.
         """
         judged: list[str | None] = []
         before = _dials.set(judged)
@@ -86,6 +89,7 @@ class Pool:
                 # In a tunnel the proxy sees its own head only, else it takes what is meant for it out of ours.
                 headers={**headers, **({} if proxy is None or is_tunnelled else proxy.headers)},
                 allow_redirects=False,
+                read_bufsize=1 if in_pieces else None,
                 proxy=None if proxy is None else proxy.url,
                 proxy_headers=proxy.headers if proxy is not None and is_tunnelled else None,
             )

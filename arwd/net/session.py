@@ -45,10 +45,13 @@ class Session:
         self._proxied = Pool(egress, lambda *_: None, resolver, make_socket)
 
     @contextlib.asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def get(
+        self, url: str, headers: Mapping[str, str], *, in_pieces: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The final response, after at most 5 redirects, never from https to http. TransferError.
 
         `headers`: those that only say what is wanted go to every hop, others to the first origin alone.
+        `in_pieces`: as for a pool.
         """
         fault = fault_in(url)
         if fault is not None:  # whoever asks should have looked; what is dialled does not depend on it
@@ -59,7 +62,7 @@ class Session:
             is_home = origin_of(url) == first
             asked = {key: value for key, value in headers.items() if is_home or key.lower() in _CARRIED}
             with translate_errors(name):
-                response, is_public = await self._ask(url, name, asked, after_public=after_public)
+                response, is_public = await self._ask(url, name, asked, after_public=after_public, in_pieces=in_pieces)
             try:
                 if response.status not in REDIRECTS:
                     yield response
@@ -80,18 +83,20 @@ class Session:
             await pool.close()
 
     async def _ask(
-        self, url: str, name: str, headers: Mapping[str, str], *, after_public: bool
+        self, url: str, name: str, headers: Mapping[str, str], *, after_public: bool, in_pieces: bool
     ) -> tuple[Response, bool]:
         """The response of one hop, and whether it came from a public address."""
         proxy = self._egress.proxies.of(url)
         if proxy is not None:
-            return await self._ask_through(proxy, url, name, headers, after_public=after_public)
+            return await self._ask_through(proxy, url, name, headers, after_public=after_public, in_pieces=in_pieces)
         pool = self._strict if after_public else self._direct
-        response = await pool.get(url, name, {**headers, **self._egress.credentials.headers(url)}, None)
+        response = await pool.get(
+            url, name, {**headers, **self._egress.credentials.headers(url)}, None, in_pieces=in_pieces
+        )
         return response, addresses.kind_of(addresses.parse(response.peer)) is Kind.PUBLIC
 
     async def _ask_through(
-        self, proxy: Proxy, url: str, name: str, headers: Mapping[str, str], *, after_public: bool
+        self, proxy: Proxy, url: str, name: str, headers: Mapping[str, str], *, after_public: bool, in_pieces: bool
     ) -> tuple[Response, bool]:
         """As `_ask`. The proxy looks names up, so only literal addresses can be judged here."""
         origin = origin_of(url)
@@ -103,7 +108,7 @@ class Session:
         # What is not in a tunnel, the proxy reads.
         own = self._egress.credentials.headers(url) if origin.scheme == "https" else {}
         try:
-            response = await self._proxied.get(url, name, {**headers, **own}, proxy)
+            response = await self._proxied.get(url, name, {**headers, **own}, proxy, in_pieces=in_pieces)
         except aiohttp.ClientConnectorDNSError as error:
             raise errors.Connect(f"{name}: the proxy's name cannot be looked up; see the setting proxy") from error
         if response.status == 407:

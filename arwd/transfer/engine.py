@@ -4,21 +4,29 @@ import asyncio
 import random
 import time
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from arwd import errors, net
-from arwd.transfer import proof, ranged, retry
-from arwd.transfer.response import Asked, Refuse, Restart, RestartCode, Unchanged
+from arwd.transfer import cooldown, first_bytes, proof, ranged
+from arwd.transfer.response import Asked, Doubt, Refuse, Restart, RestartCode, Unchanged
+from arwd.transfer.retry import Patience
+from arwd.transfer.upstream import Upstream
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How hard a transfer tries."""
+    """How hard a transfer tries, and what it takes."""
 
     retry_for: float = 900.0
     """Seconds without a new byte until a transient fault ends the job."""
     retry_pause: float = 1.0
     """Seconds before the first retry; each further one waits twice as long, up to a minute."""
+    min_speed: float = 1024.0
+    """Bytes a second that a server must send, over a window of `stall_timeout`; a slower one is asked anew. 0: any."""
+    allow_unsafe_formats: bool = False
+    """Take pickles too. They can run code when they are loaded."""
 
 
 class Holding(ranged.Sink, proof.Unproven, Protocol):
@@ -42,26 +50,42 @@ class Holding(ranged.Sink, proof.Unproven, Protocol):
 class Engine:
     """Fetches files through one session."""
 
-    def __init__(self, session: net.Session, options: Options) -> None:
+    def __init__(self, session: net.Session, options: Options, *, stall_timeout: float) -> None:
         self._session = session
         self._options = options
+        self._stall_timeout = stall_timeout
+        self._cooldown = cooldown.Cooldown()
 
     async def fetch(
-        self, url: str, sink: Holding, report: ranged.Report, *, has_digest: bool, unless: str | None = None
+        self,
+        url: str,
+        sink: Holding,
+        report: ranged.Report,
+        *,
+        has_digest: bool,
+        unless: str | None = None,
+        expected: int | None = None,
     ) -> bool:
         """True when the sink holds the whole file, False when the server still has the version `unless`.
 
         TransferError when neither can be had, the bytes so far kept.
 
-        `has_digest`: a digest will decide in the end, so bytes without a validator may be continued.
+        `has_digest`: a digest will decide in the end, so bytes without a validator may be continued. `expected`: the
+        size that somebody promised; a file of another size is refused before its first byte.
         """
-        attempt, since, furthest = 0, time.monotonic(), sink.held
+        upstream = self._upstream(url, has_digest=has_digest)
+        patience = Patience(
+            sink.held, retry_for=self._options.retry_for, first=self._options.retry_pause, clock=time.monotonic
+        )
         given_up: set[type[Exception]] = set()
+        last: errors.TransferError | None = None
+        rested = time.monotonic()
         while True:
             if sink.held and sink.validator is None and not has_digest:
                 await report.restarted("no_validator", await sink.clear(), 0)
+            await self._cool_down(url, rested, patience.attempt, report)
             try:
-                return await self._once(url, sink, report, unless)
+                return await self._once(upstream, Asked(unless=unless, expected=expected), sink, report)
             except (_Unusable, errors.PartChanged, errors.NotSynced) as error:
                 # Once each: a server, or a disk, that does it again will not do better the third time.
                 if type(error) in given_up:
@@ -69,32 +93,53 @@ class Engine:
                 given_up.add(type(error))
                 await _give_up(error, sink, report)
             except errors.TransferError as error:
-                # A byte is new only once: a server that always breaks at the same place is not making progress.
-                if sink.held > furthest:
-                    attempt, since, furthest = 0, time.monotonic(), sink.held
-                attempt += 1
-                pause = retry.delay(
-                    error,
-                    attempt,
-                    idle=time.monotonic() - since,
-                    retry_for=self._options.retry_for,
-                    first=self._options.retry_pause,
-                    jitter=random.random(),  # noqa: S311 (spreads clients; nothing to guess)
-                )
+                pause = patience.after(error, sink.held, jitter=random.random())  # noqa: S311 (nothing to guess)
                 if pause is None:
                     raise
-                await report.retrying(error, attempt, pause)
+                now = time.monotonic()
+                rested = now + pause
+                if isinstance(error, errors.HttpStatus) and error.http_status in cooldown.STATUSES:
+                    self._cooldown.begin(url, error, until=rested, now=now)
+                if isinstance(error, errors.InvalidResponse):
+                    upstream = replace(upstream, in_pieces=True)
+                # No network is said once, however often it is looked for.
+                if not (isinstance(error, errors.NoRoute) and isinstance(last, errors.NoRoute)):
+                    await report.retrying(error, max(patience.attempt, 1), pause)
+                last = error
                 await asyncio.sleep(pause)
 
-    async def _once(self, url: str, sink: Holding, report: ranged.Report, unless: str | None) -> bool:
+    def _upstream(self, url: str, *, has_digest: bool) -> Upstream:
+        return Upstream(
+            session=self._session,
+            url=url,
+            rule=first_bytes.Rule(
+                name=unquote(urlsplit(url).path).rpartition("/")[2],
+                has_digest=has_digest,
+                allow_unsafe=self._options.allow_unsafe_formats,
+            ),
+            min_speed=self._options.min_speed,
+            window=self._stall_timeout,
+        )
+
+    async def _cool_down(self, url: str, rested: float, attempt: int, report: ranged.Report) -> None:
+        """Return when this origin may be asked; until the time `rested`, it was left alone already."""
+        while (cool := self._cooldown.of(url, after=rested)) is not None:
+            pause = max(cool.until - time.monotonic(), 0.0)
+            await report.retrying(cool.error, max(attempt, 1), pause)
+            await asyncio.sleep(pause)
+            rested = cool.until
+
+    async def _once(self, upstream: Upstream, asked: Asked, sink: Holding, report: ranged.Report) -> bool:
         """One request. Returns as `fetch` does; whatever it raises, what came before is written."""
         try:
             if sink.unproven:
-                await proof.prove(self._session, url, sink)
-            if sink.held:
-                unless = None  # a newer version is on its way already
-            asked = Asked(offset=sink.held, validator=sink.validator, size=sink.size, unless=unless)
-            verdict = await ranged.fetch(self._session, url, asked, sink, report)
+                await proof.prove(upstream, sink)
+            # With bytes at hand, a newer version is on its way already.
+            unless = None if sink.held else asked.unless
+            asked = replace(asked, offset=sink.held, validator=sink.validator, size=sink.size, unless=unless)
+            verdict = await ranged.fetch(upstream, asked, sink, report)
+            if isinstance(verdict, Doubt):
+                verdict = await ranged.fetch(upstream, replace(asked, is_second_time=True), sink, report)
         except errors.TransferError:
             await sink.settle()
             raise

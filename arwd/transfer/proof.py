@@ -6,8 +6,8 @@ What is not proved is left alone; the transfer then goes on beside it, under ano
 from typing import Final, Protocol
 
 from arwd import errors, net
-from arwd.transfer import ranged
 from arwd.transfer.response import Piece, piece, refusal
+from arwd.transfer.upstream import Upstream
 
 ENDS: Final = 64 * 1024
 """Bytes that are compared at either end."""
@@ -30,13 +30,13 @@ class Unproven(Protocol):
         """They are not, or cannot be shown to be."""
 
 
-async def prove(session: net.Session, url: str, sink: Unproven) -> None:
-    """Decide whose the bytes are. TransferError: a fault that may pass, nothing is decided."""
+async def prove(upstream: Upstream, sink: Unproven) -> None:
+    """Decide whose the bytes are. TransferError: a fault that may pass, nothing is decided; or they are no model."""
     length = sink.unproven
     answers: list[Piece] = []
     for first, last in ends(length):
         there = await sink.read(first, last - first + 1)
-        answer = await _fetch(session, url, first, there)
+        answer = await _fetch(upstream, first, there)
         if answer is None:
             sink.disown()
             return
@@ -55,20 +55,25 @@ def ends(length: int) -> tuple[tuple[int, int], ...]:
     return ((0, ENDS - 1), (length - ENDS, length - 1))
 
 
-async def _fetch(session: net.Session, url: str, first: int, there: bytes) -> Piece | None:
+async def _fetch(upstream: Upstream, first: int, there: bytes) -> Piece | None:
     """Which version the server has, if it has these bytes there."""
     last = first + len(there) - 1
-    async with session.get(url, {"Range": f"bytes={first}-{last}"}) as response:
-        head = ranged.head_of(response)
+    async with upstream.get({"Range": f"bytes={first}-{last}"}) as response:
+        head = upstream.head(response)
         answer = piece(first, last, head)
         if answer is None:
             fault = refusal(head)
             if fault.retryable:
                 raise fault
             return None
-        with net.translate_errors(url):
+        with net.translate_errors(upstream.url):
             try:
                 here = await response.content.readexactly(len(there))
             except EOFError as error:
-                raise errors.Truncated(f"{net.shown(url)}: the body ended early") from error
-    return answer if here == there else None
+                raise errors.Truncated(f"{net.shown(upstream.url)}: the body ended early") from error
+    if here != there:
+        return None
+    wrong = None if first else upstream.fault(there, head, answer.size)
+    if wrong is not None:
+        raise wrong
+    return answer

@@ -1,11 +1,18 @@
 """One ranged GET: the head is judged, then its body goes to the sink. Knows nothing of retries."""
 
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 import aiohttp
 
 from arwd import errors, net
-from arwd.transfer.response import Asked, Head, Verdict, Write, judge, suggested_name
+from arwd.transfer import first_bytes
+from arwd.transfer.head import Head, suggested_name
+from arwd.transfer.pace import Pace
+from arwd.transfer.response import Asked, Verdict, Write, judge
+from arwd.transfer.upstream import Upstream
 
 
 class Sink(Protocol):
@@ -53,19 +60,61 @@ class Report(Protocol):
         """A transient fault: the next attempt follows after `delay` seconds."""
 
 
-async def fetch(session: net.Session, url: str, asked: Asked, sink: Sink, report: Report) -> Verdict:
+async def fetch(upstream: Upstream, asked: Asked, sink: Sink, report: Report) -> Verdict:
     """Ask for everything from `asked.offset` on. Returns the verdict once its body is in the sink.
 
-    Raises TransferError; then the sink holds what came before the fault.
+    Raises TransferError; then the sink holds what came before the fault, or all that it held if this is not the file.
     """
-    async with session.get(url, _headers(asked)) as response:
-        head = head_of(response)
+    async with upstream.get(_headers(asked)) as response:
+        head = upstream.head(response)
         verdict = judge(asked, head)
         if isinstance(verdict, Write):
-            with net.paused(response):
-                await _prepare(verdict, suggested_name(head), sink, report)
-            await _take_body(response, verdict, head.url, sink, report)
+            async with contextlib.aclosing(_body(response, upstream, verdict, head.url)) as body:
+                opening = [] if verdict.start else await _opening(body, upstream, verdict, head)
+                with net.paused(response):
+                    await _prepare(verdict, suggested_name(head), sink, report)
+                for chunk in opening:
+                    await _take(chunk, response, sink, report)
+                async for chunk in body:
+                    await _take(chunk, response, sink, report)
     return verdict
+
+
+async def _body(
+    response: aiohttp.ClientResponse, upstream: Upstream, verdict: Write, url: str
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of the body: no more than were declared, no fewer, and not too slowly."""
+    missing = verdict.length
+    pace = Pace(least=upstream.min_speed, window=upstream.window, clock=time.monotonic)
+    pace.wait()
+    with net.translate_errors(url):
+        async for chunk, _ in response.content.iter_chunks():
+            is_fast_enough = pace.arrived(len(chunk))
+            if missing is not None:
+                if len(chunk) > missing:
+                    raise errors.SizeMismatch(f"{url} sent more bytes than it declared")
+                missing -= len(chunk)
+            yield chunk
+            if not is_fast_enough and missing != 0:
+                raise errors.Stalled(
+                    f"{url}: fewer than {upstream.min_speed:g} bytes a second for {upstream.window:g} s"
+                )
+            pace.wait()
+    if missing:
+        raise errors.Truncated(f"{url}: the body ended {missing} bytes early")
+
+
+async def _opening(body: AsyncIterator[bytes], upstream: Upstream, verdict: Write, head: Head) -> list[bytes]:
+    """As many chunks as have to be seen before anything is done with them; NotAModel, UnsafeFormat."""
+    chunks: list[bytes] = []
+    seen = 0
+    while seen < first_bytes.ENOUGH and (chunk := await anext(body, None)) is not None:
+        chunks.append(chunk)
+        seen += len(chunk)
+    fault = upstream.fault(b"".join(chunks), head, verdict.size if chunk is not None else seen)
+    if fault is not None:
+        raise fault
+    return chunks
 
 
 async def _prepare(verdict: Write, suggested: str | None, sink: Sink, report: Report) -> None:
@@ -84,21 +133,12 @@ async def _prepare(verdict: Write, suggested: str | None, sink: Sink, report: Re
         await report.began(verdict.size)
 
 
-async def _take_body(response: aiohttp.ClientResponse, verdict: Write, url: str, sink: Sink, report: Report) -> None:
-    missing = verdict.length
-    with net.translate_errors(url):
-        async for chunk, _ in response.content.iter_chunks():
-            if missing is not None:
-                if len(chunk) > missing:
-                    raise errors.SizeMismatch(f"{url} sent more bytes than it declared")
-                missing -= len(chunk)
-            sink.put(chunk)
-            report.received(len(chunk))
-            if sink.full:
-                with net.paused(response):
-                    await sink.room()
-    if missing:
-        raise errors.Truncated(f"{url}: the body ended {missing} bytes early")
+async def _take(chunk: bytes, response: aiohttp.ClientResponse, sink: Sink, report: Report) -> None:
+    sink.put(chunk)
+    report.received(len(chunk))
+    if sink.full:
+        with net.paused(response):
+            await sink.room()
 
 
 def _headers(asked: Asked) -> dict[str, str]:
@@ -111,12 +151,3 @@ def _headers(asked: Asked) -> dict[str, str]:
     if asked.validator is not None:
         headers["If-Range"] = asked.validator
     return headers
-
-
-def head_of(response: aiohttp.ClientResponse) -> Head:
-    """The head of a response, for those who judge it."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers.items():
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Head(url=net.shown(str(response.url)), status=response.status, headers=headers)

@@ -1,27 +1,29 @@
 """PURE: what was asked, and the head that came back -> write it here, start over, or refuse.
 
-No byte of a body is taken before `judge` has said where it belongs. Rules: RFC 9110 §14 (ranges), §8.8 (validators).
+No byte of a body is taken before `judge` has said where it belongs. Rules: RFC 9110 §14 (ranges), 9112 §6 (framing).
 """
 
-import email.message
-import email.utils
-import re
-from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from arwd import errors
+from arwd.transfer.head import (
+    Head,
+    content_length,
+    content_range,
+    is_chunked,
+    retry_after,
+    strong_validator,
+    unsatisfied_size,
+)
+from arwd.transfer.retry import LONGEST_WISH
 
 RestartCode = Literal["upstream_changed", "range_ignored", "no_validator", "bad_range"]
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
-# RFC 9110 §8.8.2.2: a date is a strong validator only when a second change within its second is ruled out.
-_LAST_MODIFIED_MARGIN = 60
-_BUSY = frozenset({408, 425, 500, 502, 503, 504})
+PRECIOUS: Final = 1024**3
+"""So many bytes are not given up because one server of several behind a name answers with the whole file."""
+_BUSY: Final = frozenset({408, 425, 500, 502, 503, 504})
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,14 +34,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     unless: str | None = None
     """The version of a finished copy: if the server still has that one, nothing is to be sent. Only from byte 0 on."""
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """The head of a response. Header names are lower case, repeated ones are joined with a comma."""
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
+    expected: int | None = None
+    """The size that somebody promised: a file of another one is not the file."""
+    is_second_time: bool = False
+    """A server that sends the whole file although much is held was asked once more."""
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +69,17 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     code: RestartCode
 
 
+class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+    """Many bytes would be given up for this answer: ask once more, on another connection, before it is believed."""
+
+
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """This response is not the file."""
 
     error: errors.TransferError
 
 
-Verdict = Write | Whole | Unchanged | Restart | Refuse
+Verdict = Write | Whole | Unchanged | Restart | Doubt | Refuse
 
 
 def judge(asked: Asked, head: Head) -> Verdict:
@@ -104,56 +106,33 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 
 def piece(first: int, last: int, head: Head) -> Piece | None:
     """Which version these very bytes are of; None if the answer is anything else."""
-    match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
-    if head.status != 206 or match is None or match[3] == "*" or _fault_in_framing(head) is not None:
+    given = content_range(head)
+    if head.status != 206 or given is None or given.size is None or _fault_in_framing(head) is not None:
         return None
-    is_exact = (int(match[1]), int(match[2])) == (first, last) and int(match[3]) > last
-    if not is_exact or _declared_length(head) not in (None, last - first + 1):
+    if (given.first, given.last) != (first, last) or content_length(head) not in (None, last - first + 1):
         return None
-    return Piece(size=int(match[3]), validator=strong_validator(head))
-
-
-def strong_validator(head: Head) -> str | None:
-    """What may stand in If-Range: a strong ETag, else a Last-Modified old enough to be strong; None if neither."""
-    etag = head.headers.get("etag", "")
-    if _STRONG_ETAG.fullmatch(etag):
-        return etag
-    modified, date = _seconds(head.headers.get("last-modified")), _seconds(head.headers.get("date"))
-    if modified is not None and date is not None and date - modified >= _LAST_MODIFIED_MARGIN:
-        return head.headers["last-modified"]
-    return None
-
-
-def suggested_name(head: Head) -> str | None:
-    """The name in Content-Disposition (RFC 6266): `filename*` before `filename`; None if there is none."""
-    raw = head.headers.get("content-disposition")
-    if not raw:
-        return None
-    message = email.message.Message()
-    message["content-disposition"] = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    try:
-        parameters = message.get_params([], "content-disposition")
-    except (TypeError, ValueError):  # continuations that contradict one another
-        return None
-    names = [value for name, value in parameters if name.lower() == "filename"]
-    names.sort(key=lambda value: not isinstance(value, tuple))
-    return email.utils.collapse_rfc2231_value(names[0]) or None if names else None
+    return Piece(size=given.size, validator=strong_validator(head))
 
 
 def _whole_body(asked: Asked, head: Head) -> Verdict:
     if (fault := _fault_in_framing(head)) is not None:
         return Refuse(error=fault)
-    length, validator = _declared_length(head), strong_validator(head)
+    size, validator = content_length(head), strong_validator(head)
+    if (fault := _fault_in_size(asked, size, head)) is not None:
+        return Refuse(error=fault)
+    size = asked.expected if size is None else size
+    if asked.offset >= PRECIOUS and not asked.is_second_time:
+        return Doubt()
     restarted: RestartCode | None = None
     if asked.offset:
         changed = asked.validator is not None and validator is not None and validator != asked.validator
         restarted = "upstream_changed" if changed else "range_ignored"
     return Write(
         start=0,
-        length=length,
-        size=length,
+        length=size,
+        size=size,
         validator=validator,
-        length_known=length is not None or _is_chunked(head),
+        length_known=size is not None or is_chunked(head),
         restarted=restarted,
     )
 
@@ -161,34 +140,27 @@ def _whole_body(asked: Asked, head: Head) -> Verdict:
 def _partial_body(asked: Asked, head: Head) -> Verdict:
     if (fault := _fault_in_framing(head)) is not None:
         return Restart(code="bad_range") if asked.offset else Refuse(error=fault)
-    match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
-    if match is None:
+    given = content_range(head)
+    if given is None or given.first != asked.offset:
         return _bad_range(asked, head)
-    first, last = int(match[1]), int(match[2])
-    size = None if match[3] == "*" else int(match[3])
-    length = _declared_length(head)
-    if first != asked.offset or last < first or (length is not None and length != last - first + 1):
+    length, validator = given.last - given.first + 1, strong_validator(head)
+    # A server may send less than was asked for; without the size there is no telling what is missing.
+    if given.size != given.last + 1 or content_length(head) not in (None, length):
         return _bad_range(asked, head)
-    if size is None or last != size - 1:
-        # A server may send less than was asked for; without the size there is no telling what is missing.
-        return _bad_range(asked, head)
-    validator = strong_validator(head)
-    if asked.size is not None and size != asked.size:
+    if asked.size is not None and given.size != asked.size:
         return Restart(code="upstream_changed")
     if asked.validator is not None and validator is not None and validator != asked.validator:
         return Restart(code="upstream_changed")
+    if (fault := _fault_in_size(asked, given.size, head)) is not None:
+        return Refuse(error=fault)
     return Write(
-        start=first,
-        length=last - first + 1,
-        size=size,
-        validator=validator or asked.validator,
-        length_known=True,
+        start=given.first, length=length, size=given.size, validator=validator or asked.validator, length_known=True
     )
 
 
 def _beyond_the_end(asked: Asked, head: Head) -> Verdict:
-    match = _UNSATISFIED_RANGE.fullmatch(head.headers.get("content-range", ""))
-    if match is not None and int(match[1]) == asked.offset and asked.size in (None, asked.offset):
+    sizes = {asked.offset if size is None else size for size in (asked.size, asked.expected)}
+    if unsatisfied_size(head) == asked.offset and sizes == {asked.offset}:
         return Whole()
     return Restart(code="bad_range")
 
@@ -200,53 +172,57 @@ def _bad_range(asked: Asked, head: Head) -> Verdict:
     return Refuse(error=errors.BadRange(f"{head.url} answered with the wrong Content-Range ({given[:80]})"))
 
 
+def _fault_in_size(asked: Asked, size: int | None, head: Head) -> errors.SizeMismatch | None:
+    if asked.expected is None or size in (None, asked.expected):
+        return None
+    return errors.SizeMismatch(f"{head.url} has {size} bytes, and {asked.expected} were promised")
+
+
 def _fault_in_framing(head: Head) -> errors.TransferError | None:
     encoding = head.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         return errors.InvalidResponse(f"{head.url} sent Content-Encoding {encoding[:40]}, which nobody asked for")
     if head.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
         return errors.InvalidResponse(f"{head.url} sent a Transfer-Encoding other than chunked")
-    length = head.headers.get("content-length")
-    if length is not None and not _LENGTH.fullmatch(length.strip()):
+    try:
+        length = content_length(head)
+    except ValueError:
         return errors.InvalidResponse(f"{head.url} sent a Content-Length that is not a number")
+    if length is not None and is_chunked(head):
+        # RFC 9112 §6.3 lets chunks win, and warns: somebody on the way may think otherwise.
+        return errors.InvalidResponse(f"{head.url} sent both a Content-Length and a Transfer-Encoding")
     if head.headers.get("content-type", "").strip().lower().startswith("multipart/"):
         return errors.InvalidResponse(f"{head.url} sent a multipart body")
     return None
 
 
-def _declared_length(head: Head) -> int | None:
-    if _is_chunked(head):  # RFC 9112 §6.3: Transfer-Encoding overrides Content-Length
-        return None
-    length = head.headers.get("content-length")
-    return None if length is None else int(length)
-
-
-def _is_chunked(head: Head) -> bool:
-    return "transfer-encoding" in head.headers
-
-
 def refusal(head: Head) -> errors.TransferError:
     """Why a status is not the file."""
-    sentence = f"{head.url} answered {head.status}"
+    sentence, wish = f"{head.url} answered {head.status}", retry_after(head)
     match head.status:
+        case 401 | 403 if head.is_redirected:
+            return errors.LinkExpired(f"{sentence}: it refuses the link that led there", head.status)
         case 401 | 403:
             return errors.OriginUnauthorized(f"{sentence}: it wants a token, or refuses the one it has", head.status)
         case 404 | 410:
             return errors.OriginNotFound(f"{sentence}: there is no such file", head.status)
         case 416:
             return errors.BadRange(f"{sentence} to a request without a range")
+        case status if wish is not None and wish > LONGEST_WISH and (status == 429 or status in _BUSY):
+            return errors.TooManyRequests(
+                f"{sentence}: it wants to be left alone; send the request again in {_spoken(wish)}", head.status, wish
+            )
         case 429:
-            return errors.TooManyRequests(f"{sentence}: too many requests", head.status)
+            return errors.TooManyRequests(f"{sentence}: too many requests", head.status, wish)
         case status if status in _BUSY:
-            return errors.ServerBusy(sentence, head.status)
+            return errors.ServerBusy(sentence, head.status, wish)
         case _:
             return errors.HttpStatus(sentence, head.status)
 
 
-def _seconds(date: str | None) -> float | None:
-    if date is None:
-        return None
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
-        return None
+def _spoken(seconds: float) -> str:
+    """The time in words, rounded up."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds > 2 * length:
+            return f"{-int(-seconds // length)} {unit}"
+    return f"{-int(-seconds // 1)} seconds"

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -187,6 +188,31 @@ async def test_a_pause_that_could_not_be_recorded_is_told_when_there_is_room(
         assert (await stream.status("paused", "error", "complete"))["code"] == "disk_full"
         refusals.left = 0
         assert (await stream.status("error", "complete"))["status"] == "complete"
+
+
+@pytest.mark.parametrize("ending", ["room", "cancel", "pause"])
+async def test_whoever_waits_for_the_bytes_of_a_job_that_waits_for_room_gets_them_all_the_same(
+    daemon: Running, origin: Origin, data: bytes, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    refusals = Refusals(monkeypatch, *PLACES["writing"])
+    digest = hashlib.sha256(data).hexdigest()
+    origin.script(Stall(600_000), Serve())
+    async with daemon.events("id=a") as stream:
+        first = await daemon.download("a", origin.url("a.gguf"), sha256=digest)
+        await stream.until(lambda message: message.payload.get("downloaded", 0) >= 300_000)
+        await daemon.download("b", origin.url("b.gguf"), sha256=digest)
+        refusals.left = 1
+        origin.go_on.set()
+        origin.script(Serve())
+        assert (await stream.status("paused", "error", "complete"))["code"] == "disk_full"
+    job = await daemon.job("b")
+    assert (job["status"], job["waiting_for"]) == ("queued", first["job_id"])
+    if ending != "room":
+        await daemon.call("POST", f"/models/download/{ending}", {"id": "a"})
+    assert (await daemon.settled("b"))["status"] == "complete"
+    assert (daemon.models / "b.gguf").read_bytes() == data
+    expected = {"room": "complete", "cancel": "canceled", "pause": "paused"}
+    assert (await daemon.job("a"))["status"] == expected[ending]
 
 
 # Limits that waiting does not change

@@ -26,6 +26,7 @@ from arwd.store.control import Checked, ControlFile
 from arwd.store.library import Library
 from arwd.store.parts import Part
 from tests import running
+from tests.models import gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
@@ -157,7 +158,7 @@ async def test_a_new_job_from_elsewhere_drops_the_part_it_cannot_use_even_if_it_
 ) -> None:
     async with running.daemon(tmp_path, max_jobs=1) as daemon:
         await fail_with_a_part(daemon, origin, "a")
-        origin.script(Stall(10))
+        origin.script(Stall(1_000))
         await daemon.download("x", origin.url("x.gguf"))
         await until(lambda: "x.gguf.part" in daemon.files())
         await daemon.download("a", origin.url("other.gguf"))
@@ -247,7 +248,7 @@ async def test_a_pause_while_a_new_version_is_noted_never_mixes_two_versions(
     await daemon.download("a", origin.url())
     await arrived(daemon, "a")
     await command(daemon, "pause", "a")
-    origin.data = data[::-1]
+    origin.data = gguf(data[::-1])
     saving, go_on = threading.Event(), threading.Event()
     write = control.write
 

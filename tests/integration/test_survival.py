@@ -18,6 +18,7 @@ from arwd.store import checkpoint, control
 from arwd.store.control import ControlFile
 from arwd.store.library import Library
 from tests import running
+from tests.models import gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 from tests.sse import Message
@@ -345,7 +346,7 @@ async def test_the_file_that_a_cut_off_life_replaced_is_not_missed(tmp_path: Pat
     async with running.daemon(tmp_path) as daemon:
         await daemon.download("m", origin.url(NAME))
         await daemon.settled("m")
-    newer = data[::-1]
+    newer = gguf(data[::-1])
     origin.data = newer
     await cut_off(tmp_path, origin, newer, is_placed=True)
     async with running.daemon(tmp_path) as daemon:

@@ -6,6 +6,7 @@ import pytest
 
 from arwd import fs
 from tests.canary import WORD
+from tests.models import gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
@@ -80,7 +81,7 @@ async def test_a_newer_file_of_the_same_model_replaces_the_old_one_in_one_step(
 ) -> None:
     await daemon.download("m", origin.url("m.gguf"))
     first = await daemon.settled("m")
-    origin.data = data[::-1]
+    origin.data = gguf(data[::-1])
     origin.script(Stall(200_000), Serve(etag='"v2"'))
     async with daemon.events("id=m") as stream:
         await daemon.download("m", origin.url("m.gguf"))
@@ -90,5 +91,5 @@ async def test_a_newer_file_of_the_same_model_replaces_the_old_one_in_one_step(
         assert (await stream.status("restarted"))["code"] == "upstream_changed"
         last = await stream.status("complete")
     assert last["sha256"] != first["sha256"]
-    assert (daemon.models / "m.gguf").read_bytes() == data[::-1]
+    assert (daemon.models / "m.gguf").read_bytes() == gguf(data[::-1])
     assert daemon.files() == ["m.gguf"]

@@ -18,6 +18,7 @@ import pytest
 
 from tests import faults, oracle
 from tests import origin as origins
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.oracle import AT_RISK, History
 from tests.origin import Origin, Serve
@@ -41,7 +42,7 @@ ELSEWHERE = ("replaced", "linked", "handed-over")
 
 @pytest.fixture
 def data() -> bytes:
-    return random.Random(7).randbytes(5_000_001)
+    return gguf(random.Random(7).randbytes(5_000_001))
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ async def test_a_kill_while_a_new_version_replaces_the_old_one(lives: Lives, dat
     async with lives.life() as (daemon, stream):
         await lives.download(daemon)
         await stream.status("complete")
-    newer = data[::-1][:2_000_003]
+    newer = gguf(data[::-1][:2_000_003])
     lives.serve(newer)
     async with lives.life(kill_at=point) as (daemon, stream):
         await lives.download(daemon, sha256=hashlib.sha256(newer).hexdigest())

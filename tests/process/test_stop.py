@@ -14,6 +14,7 @@ import pytest
 
 from tests import origin as origins
 from tests import processes
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin, Serve, Stall
 from tests.processes import Child
@@ -43,7 +44,7 @@ sys.exit(cli.main(sys.argv[3:]))
 
 @pytest.fixture
 def data() -> bytes:
-    return bytes(range(251)) * 20_000
+    return gguf(bytes(range(251)) * 20_000)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from tests import origin as origins
 from tests import strace
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.strace import RENAMES, SYNCS, Case, Fault
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.needs("strace"), pytest.mark.timeout(180)]
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    async with origins.running(random.Random(3).randbytes(600_000)) as served:
+    async with origins.running(gguf(random.Random(3).randbytes(600_000))) as served:
         yield served
 
 
@@ -39,6 +40,8 @@ async def test_a_death_at_any_sync_or_rename_loses_nothing(
         *(Fault("pwrite64", "ENOSPC", when) for when in (9, 24, 40)),
         *(Fault("write", "ENOSPC", when) for when in (1, 2)),
         Fault("pwritev2", "ENOSPC", 1),
+        Fault("pwritev2", "EDQUOT", 2),
+        Fault("fsync", "ENOSPC", 4),
         Fault("pwritev2", "KILL", 2),
         Fault("renameat2", "EIO", 1),
     ],

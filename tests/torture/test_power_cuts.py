@@ -18,6 +18,7 @@ import pytest
 from tests import disks, oracle
 from tests import origin as origins
 from tests.disks import Powered
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.oracle import History
 from tests.origin import Origin, Serve
@@ -154,8 +155,8 @@ async def test_no_acknowledged_completion_is_lost_and_no_id_is_reused(nursery: N
     print(f"\nARWD_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     async with (
-        origins.running(chance.randbytes(40_001)) as small,
-        origins.running(chance.randbytes(30_000_001)) as large,
+        origins.running(gguf(chance.randbytes(40_001))) as small,
+        origins.running(gguf(chance.randbytes(30_000_001))) as large,
     ):
         large.script(Serve(pace=0.005))
         with disks.powered(tmp_path, 512) as disk:

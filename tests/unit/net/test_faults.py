@@ -33,10 +33,11 @@ def mistrust(code: int) -> aiohttp.ClientConnectorCertificateError:
     return aiohttp.ClientConnectorCertificateError(KEY, error)
 
 
+ABOUT = aiohttp.RequestInfo(URL(URL_ASKED), "GET", CIMultiDictProxy(CIMultiDict[str]()), URL(URL_ASKED))
+
+
 def from_proxy(status: int) -> aiohttp.ClientHttpProxyError:
-    headers = CIMultiDictProxy(CIMultiDict[str]())
-    about = aiohttp.RequestInfo(URL(URL_ASKED), "CONNECT", headers, URL(URL_ASKED))
-    return aiohttp.ClientHttpProxyError(about, (), status=status, message=SECRET)
+    return aiohttp.ClientHttpProxyError(ABOUT, (), status=status, message=SECRET)
 
 
 FOREIGN: list[tuple[Exception, type[errors.TransferError], str]] = [
@@ -70,6 +71,7 @@ FOREIGN: list[tuple[Exception, type[errors.TransferError], str]] = [
     (from_proxy(407), errors.ProxyRefused, "password; see the setting proxy"),
     (from_proxy(403), errors.ProxyRefused, "status 403"),
     (from_proxy(502), errors.Connect, "status 502"),
+    (aiohttp.ClientResponseError(ABOUT, (), status=400, message=SECRET), errors.InvalidResponse, "not valid HTTP"),
     (aiohttp.InvalidURL("x"), errors.InvalidResponse, "not a usable URL"),
     (aiohttp.ClientPayloadError("ended"), errors.Truncated, "declared end"),
     (aiohttp.ServerTimeoutError("late"), errors.Stalled, "nothing received"),
