@@ -60,8 +60,8 @@ class Raw:
     """These bytes, whatever they are, then the end of the connection."""
 
     data: bytes
-    end: str = "close"  # or "reset"; or "wait", until `origin.go_on` is set; or "flood": again and again
-    later: bytes = b""  # sent after the wait
+    end: str = "close"  # or "reset"; "wait", until `origin.go_on` is set; "flood", for ever
+    later: bytes = b""  # sent after the wait, or again and again
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Origin:
         writer.write(step.data)
         await writer.drain()
         while step.end == "flood":
-            writer.write(step.data)
+            writer.write(step.later)
             await writer.drain()
             await asyncio.sleep(0)  # a reader that never tires must not keep the others waiting
         if step.end == "wait":
