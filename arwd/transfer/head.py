@@ -31,6 +31,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """When it came, in Unix seconds."""
     is_redirected: bool = False
     """Is it the answer of where the asked server sent us?"""
+    fields: int = 0
+    """How many there were."""
+    length: int = 0
+    """Their characters."""
 
 
 class ContentRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +83,8 @@ def strong_validator(head: Head) -> str | None:
     if _STRONG_ETAG.fullmatch(etag):
         return etag
     modified, date = _seconds(head.headers.get("last-modified")), _seconds(head.headers.get("date"))
-    if modified is not None and date is not None and date - modified >= _LAST_MODIFIED_MARGIN:
+    # The epoch is what a clock says that was never set.
+    if modified and date is not None and date - modified >= _LAST_MODIFIED_MARGIN:
         return head.headers["last-modified"]
     return None
 

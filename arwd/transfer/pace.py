@@ -22,6 +22,11 @@ class Pace:
         """From now on it is the network that is waited for."""
         self._since = self._clock()
 
+    @property
+    def waiting(self) -> float:
+        """The seconds of the present wait."""
+        return 0.0 if self._since is None else self._clock() - self._since
+
     def arrived(self, count: int) -> bool:
         """So many bytes came, and the wait is over. False: too few in the window that ends with them."""
         if self._since is not None:

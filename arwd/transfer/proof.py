@@ -3,11 +3,13 @@
 What is not proved is left alone; the transfer then goes on beside it, under another name.
 """
 
+import time
 from typing import Final, Protocol
 
 from arwd import errors, net
 from arwd.transfer.response import Piece, piece, refusal
 from arwd.transfer.upstream import Upstream
+from arwd.transfer.watch import watched
 
 ENDS: Final = 64 * 1024
 """Bytes that are compared at either end."""
@@ -66,11 +68,13 @@ async def _fetch(upstream: Upstream, first: int, there: bytes) -> Piece | None:
             if fault.retryable:
                 raise fault
             return None
-        with net.translate_errors(upstream.url):
+        begin, name = time.monotonic(), net.shown(upstream.url)
+        watching = watched(response, lambda: time.monotonic() - begin, window=upstream.window, url=name)
+        with net.translate_errors(upstream.url), watching:
             try:
                 here = await response.content.readexactly(len(there))
             except EOFError as error:
-                raise errors.Truncated(f"{net.shown(upstream.url)}: the body ended early") from error
+                raise errors.Truncated(f"{name}: the body ended early") from error
     if here != there:
         return None
     wrong = None if first else upstream.fault(there, head, answer.size)

@@ -13,6 +13,7 @@ from arwd.transfer.head import Head, suggested_name
 from arwd.transfer.pace import Pace
 from arwd.transfer.response import Asked, Verdict, Write, judge
 from arwd.transfer.upstream import Upstream
+from arwd.transfer.watch import watched
 
 
 class Sink(Protocol):
@@ -87,7 +88,8 @@ async def _body(
     missing = verdict.length
     pace = Pace(least=upstream.min_speed, window=upstream.window, clock=time.monotonic)
     pace.wait()
-    with net.translate_errors(url):
+    watching = watched(response, lambda: pace.waiting, window=upstream.window, url=url)
+    with net.translate_errors(url), watching:
         async for chunk, _ in response.content.iter_chunks():
             is_fast_enough = pace.arrived(len(chunk))
             if missing is not None:

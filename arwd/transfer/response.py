@@ -23,6 +23,9 @@ RestartCode = Literal["upstream_changed", "range_ignored", "no_validator", "bad_
 
 PRECIOUS: Final = 1024**3
 """So many bytes are not given up because one server of several behind a name answers with the whole file."""
+MOST_FIELDS: Final = 100
+LONGEST_HEAD: Final = 65_536
+"""Characters. What a head says beyond these is not for us."""
 _BUSY: Final = frozenset({408, 425, 500, 502, 503, 504})
 
 
@@ -85,6 +88,8 @@ Verdict = Write | Whole | Unchanged | Restart | Doubt | Refuse
 def judge(asked: Asked, head: Head) -> Verdict:
     """Decide what this response is good for."""
     match head.status:
+        case 200 | 206 if _is_excessive(head):
+            return Refuse(error=errors.InvalidResponse(f"{head.url} sent a head of {head.fields} fields"))
         case 200:
             return _whole_body(asked, head)
         case 206:
@@ -176,6 +181,10 @@ def _fault_in_size(asked: Asked, size: int | None, head: Head) -> errors.SizeMis
     if asked.expected is None or size in (None, asked.expected):
         return None
     return errors.SizeMismatch(f"{head.url} has {size} bytes, and {asked.expected} were promised")
+
+
+def _is_excessive(head: Head) -> bool:
+    return head.fields > MOST_FIELDS or head.length > LONGEST_HEAD
 
 
 def _fault_in_framing(head: Head) -> errors.TransferError | None:

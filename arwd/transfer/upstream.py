@@ -1,7 +1,9 @@
 """Where a file is had from, and what is demanded of whoever sends it. The one place that calls the way out."""
 
+import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 
 import aiohttp
 import msgspec
@@ -25,21 +27,43 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     in_pieces: bool = False
     """Something that was no HTTP came with an answer: take the next one apart as carefully as can be."""
 
-    def get(self, headers: dict[str, str]) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """The final response to a GET. TransferError."""
-        return self.session.get(self.url, headers, in_pieces=self.in_pieces)
+    @contextlib.asynccontextmanager
+    async def get(self, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The final response to a GET. TransferError; Stalled if it takes as long as two windows.
+
+        The time-outs of a socket do not see to that: interim answers can come without end.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(2 * self.window):
+                    response = await stack.enter_async_context(
+                        self.session.get(self.url, headers, in_pieces=self.in_pieces)
+                    )
+            except TimeoutError as error:
+                raise errors.Stalled(f"{net.shown(self.url)}: no answer within {2 * self.window:g} s") from error
+            yield response
 
     def head(self, response: aiohttp.ClientResponse) -> Head:
         """The head of a response, for those who judge it."""
         headers: dict[str, str] = {}
+        length = 0
         for name, value in response.headers.items():
+            length += len(name) + len(value)
             name = name.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         shown, is_redirected = net.shown(self.url), response.real_url != URL(self.url, encoded=True)
         if is_redirected:
             # The path of where a server sends us may be a signature.
             shown = f"{shown} (sent on to {net.origin_of(str(response.url))})"
-        return Head(url=shown, status=response.status, headers=headers, now=time.time(), is_redirected=is_redirected)
+        return Head(
+            url=shown,
+            status=response.status,
+            headers=headers,
+            now=time.time(),
+            is_redirected=is_redirected,
+            fields=len(response.headers),
+            length=length,
+        )
 
     def fault(self, first: bytes, head: Head, size: int | None) -> errors.TransferError | None:
         """Why a file that begins so is refused; None if it is not."""

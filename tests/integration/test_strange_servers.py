@@ -1,11 +1,13 @@
 """Links that expire, answers with something behind them, and one server of several that answers otherwise."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from arwd.transfer import response
 from tests import origin as origins
+from tests import running
 from tests.models import gguf
 from tests.origin import Origin, Raw, Serve, Status
 from tests.running import Running
@@ -96,6 +98,46 @@ async def test_garbage_behind_a_range_keeps_what_is_held(daemon: Running, origin
         assert (await stream.status("resumed"))["offset"] == 40_000
         assert (await stream.status("complete", "error"))["status"] == "complete"
     assert (daemon.models / "model.gguf").read_bytes() == SMALL
+
+
+CHUNK = b"3e8\r\n" + SMALL[:1_000] + b"\r\n"
+HEAD = 'HTTP/1.1 {}\r\nETag: "v1"\r\nTransfer-Encoding: chunked\r\n{}\r\n'
+
+
+async def test_a_body_that_breaks_later_on_holds_nobody_up(daemon: Running, origin: Origin) -> None:
+    origin.data = SMALL
+    origin.script(Raw(HEAD.format("200 OK", "").encode() + CHUNK, "wait", b"zz\r\n"), Serve())
+    async with daemon.events("id=m") as stream:
+        await daemon.download("m", origin.url())
+        await stream.until(lambda message: message.payload.get("downloaded") == 1_000)
+        origin.go_on.set()
+        assert (await stream.status("retrying"))["code"] == "invalid_response"
+        assert (await stream.status("resumed"))["offset"] == 1_000
+        assert (await stream.status("complete", "error"))["status"] == "complete"
+
+
+async def test_nor_does_the_proof_of_a_part(daemon: Running, origin: Origin) -> None:
+    origin.data = SMALL
+    (daemon.models / "model.gguf.part").write_bytes(SMALL[:2_000])
+    head = HEAD.format("206 X", f"Content-Range: bytes 0-1999/{len(SMALL)}\r\n").encode()
+    origin.script(Raw(head + CHUNK, "wait", b"zz\r\n"), Serve())
+    async with daemon.events("id=m") as stream:
+        await daemon.download("m", origin.url())
+        await origin.requested()
+        origin.go_on.set()
+        assert (await stream.status("retrying"))["code"] in ("invalid_response", "truncated")
+        assert (await stream.status("resumed"))["offset"] == 2_000
+        assert (await stream.status("complete", "error"))["status"] == "complete"
+
+
+async def test_digits_without_end_are_no_sign_of_life(tmp_path: Path, origin: Origin) -> None:
+    origin.data = SMALL
+    digits = b"0" * 1_000
+    origin.script(Raw(HEAD.format("200 OK", "").encode() + CHUNK + digits, "flood", digits), Serve())
+    async with running.daemon(tmp_path / "hasty", stall_timeout=1) as hasty, hasty.events("id=m") as stream:
+        await hasty.download("m", origin.url())
+        assert (await stream.status("retrying"))["code"] == "stalled"
+        assert (await stream.status("resumed"))["offset"] == 1_000
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,7 @@ def test_no_date_breaks_the_search_for_a_validator(modified: str, date: str) -> 
         ({"last-modified": OLD, "date": OLD}, None),
         ({"last-modified": MINUTE_LATER, "date": OLD}, None),
         ({"last-modified": OLD}, None),
+        ({"last-modified": "Thu, 01 Jan 1970 00:00:00 GMT", "date": OLD}, None),
         ({"last-modified": "yesterday", "date": MINUTE_LATER}, None),
         ({"last-modified": OLD, "date": "now"}, None),
         ({"etag": 'W/"v1"', "last-modified": OLD, "date": MINUTE_LATER}, OLD),

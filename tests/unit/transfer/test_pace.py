@@ -58,6 +58,17 @@ def test_bytes_that_were_not_waited_for_count() -> None:
     assert body.chunk(0, waited=10.0)
 
 
+def test_the_present_wait_can_be_asked_for() -> None:
+    body = Body()
+    assert body.pace.waiting == 0.0
+    body.pace.wait()
+    body.now += 3.0
+    assert body.pace.waiting == 3.0
+    body.pace.arrived(1)
+    body.now += 3.0
+    assert body.pace.waiting == 0.0
+
+
 @given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 1_000)), max_size=50))
 def test_without_a_least_speed_everything_is_fast_enough(chunks: list[tuple[int, float]]) -> None:
     body = Body(least=0.0)

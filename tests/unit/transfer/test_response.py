@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arwd import errors
 from arwd.transfer.head import Head
@@ -299,3 +300,14 @@ def test_bytes_are_only_ever_written_where_they_were_asked_for(
             assert asked.offset, "what holds nothing cannot be started over, nor be whole"
         case Refuse(error=error):
             assert str(error).startswith(URL)
+
+
+@pytest.mark.parametrize(("fields", "length"), [(101, 500), (10, 65_537)])
+@pytest.mark.parametrize("status", [200, 206])
+def test_a_head_that_says_too_much_is_not_heard(status: int, fields: int, length: int) -> None:
+    headers = {"content-range": "bytes 4-9/10", "etag": '"v1"'}
+    much = Head(url=URL, status=status, headers=headers, now=0.0, fields=fields, length=length)
+    verdict = judge(RESUMED, much)
+    assert isinstance(verdict, Refuse)
+    assert verdict.error.code == "invalid_response"
+    assert isinstance(judge(RESUMED, replace(much, fields=100, length=65_536)), Write)
