@@ -174,7 +174,7 @@ def _bad_range(asked: Asked, head: Head) -> Verdict:
     if asked.offset:
         return Restart(code="bad_range")
     # Not what it says: a server may quote our request, with its query.
-    return Refuse(error=errors.BadRange(f"{head.url} answered a range with a Content-Range that is not it"))
+    return Refuse(error=errors.BadRange(f"{head.url} answered 206 with a Content-Range that is not what was asked for"))
 
 
 def _fault_in_size(asked: Asked, size: int | None, head: Head) -> errors.SizeMismatch | None:
