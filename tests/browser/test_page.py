@@ -141,6 +141,33 @@ async def test_the_cancel_button_asks_and_the_part_is_gone(daemon: Running, orig
     assert daemon.files() == []
 
 
+async def test_who_waits_says_for_what(
+    daemon: Running, origin: Origin, data: bytes, page: Page, watched: Watched
+) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    origin.script(Stall(300_000), Serve())
+    await opened(page, daemon.url)
+    await add(page, origin.url("a.bin"), model_id="a", sha256=digest)
+    await expect(page.get_by_role("listitem")).to_contain_text("300 kB")
+    await daemon.download("b", origin.url("b.bin"), sha256=digest)
+    second = page.get_by_role("listitem").filter(has_text="another job fetches the same bytes")
+    await expect(second).to_have_count(1)
+    origin.go_on.set()
+    await expect(page.get_by_role("listitem").filter(has_text="complete")).to_have_count(2)
+    await expect(second).to_have_count(0)
+    assert watched.complaints == []
+
+
+async def test_a_full_disk_is_said_and_goes_by_itself(tmp_path: Path, origin: Origin, page: Page) -> None:
+    async with running.daemon(tmp_path, reserve=1 << 60) as daemon:
+        await opened(page, daemon.url)
+        await add(page, origin.url("m.gguf"))
+        job = page.get_by_role("listitem")
+        await expect(job).to_contain_text("waits for room on the disk")
+        await page.reload()
+        await expect(job).to_contain_text("waits for room on the disk")
+
+
 async def test_a_failure_is_shown_in_the_daemons_words(
     daemon: Running, origin: Origin, page: Page, watched: Watched
 ) -> None:

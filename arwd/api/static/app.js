@@ -4,6 +4,8 @@
 const find = (name) => document.getElementById(name);
 const rows = new Map(); // job_id -> { item, job }
 const FINAL = new Set(["complete", "error", "canceled"]);
+// What holds only for as long as the latest event says it.
+const UNSAID = { bytes_per_second: undefined, eta_seconds: undefined, code: undefined, waiting_for: undefined };
 
 let source = null;
 
@@ -33,6 +35,8 @@ function detail(job) {
     if (job.bytes_per_second) parts.push(`${size(job.bytes_per_second)}/s`);
     if (job.eta_seconds !== undefined) parts.push(`${time(job.eta_seconds)} left`);
   }
+  if (job.status === "paused" && job.code === "disk_full") parts.push("waits for room on the disk, then goes on by itself");
+  if (job.status === "queued" && job.waiting_for) parts.push("another job fetches the same bytes; this one gets them too");
   return parts.join(" · ");
 }
 
@@ -51,7 +55,7 @@ function row(jobId) {
 
 function show(change) {
   const entry = row(change.job_id);
-  const job = Object.assign(entry.job, { bytes_per_second: undefined, eta_seconds: undefined }, change);
+  const job = Object.assign(entry.job, UNSAID, change);
   const { item } = entry;
   // Text is set as text, never as markup: names come from strangers.
   item.dataset.status = job.status;
