@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -56,6 +57,18 @@ def data() -> bytes:
 
 @pytest.fixture
 async def origin(data: bytes) -> AsyncIterator[Origin]:
+    async with origins.running(data) as served:
+        yield served
+
+
+@pytest.fixture
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+async def mirror(data: bytes) -> AsyncIterator[Origin]:
+    """Another server with the same file."""
     async with origins.running(data) as served:
         yield served
 

@@ -1,9 +1,7 @@
 """Two ids ask for the same bytes, by their digest: one transfer serves both."""
 
 import asyncio
-import hashlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,6 @@ from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
 NOWHERE = "http://127.0.0.1:9/b.bin"
-
-
-@pytest.fixture
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-async def mirror(data: bytes) -> AsyncIterator[Origin]:
-    """Another server with the same file."""
-    async with origins.running(data) as served:
-        yield served
 
 
 async def lead(daemon: Running, origin: Origin, digest: str, count: int = 300_000) -> None:
@@ -145,8 +131,6 @@ async def test_who_asks_for_what_is_on_its_way_waits_for_it(
         job = await daemon.job("b")
         assert (job["status"], job["waiting_for"]) == ("queued", leader)
         assert "position" not in job
-        origin.script(Serve())
-        await command(daemon, "pause", "a")
         await command(daemon, "cancel", "b")
         assert (await stream.status("canceled"))["id"] == "b"
     assert "waiting_for" not in await daemon.job("b")

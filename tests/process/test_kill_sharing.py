@@ -1,17 +1,14 @@
 """`kill -9` while one id takes the bytes of another: both have their file in the end, and nothing else is left."""
 
 import contextlib
-import hashlib
 import random
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests import oracle
-from tests import origin as origins
 from tests.nursery import Nursery
 from tests.origin import Origin, Serve, Stall
 
@@ -21,17 +18,6 @@ NOWHERE = "http://127.0.0.1:9/b.bin"
 @pytest.fixture
 def data() -> bytes:
     return random.Random(8).randbytes(1_000_003)
-
-
-@pytest.fixture
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-async def mirror(data: bytes) -> AsyncIterator[Origin]:
-    async with origins.running(data) as served:
-        yield served
 
 
 @pytest.mark.parametrize(
