@@ -174,7 +174,7 @@ async def test_a_kill_at_a_point_costs_at_most_a_mebibyte(lives: Lives, data: by
         assert len(lives.origin.requests) == 1, "it asked again for what was whole and checked"
 
 
-@pytest.mark.parametrize("nth", [2, 7, 19])
+@pytest.mark.parametrize("nth", [2, 7, 12])  # a slab may be longer than usual: then there are fewer of them
 async def test_a_kill_in_the_middle_of_a_later_write_costs_at_most_a_mebibyte(
     lives: Lives, data: bytes, nth: int
 ) -> None:
