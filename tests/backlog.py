@@ -40,7 +40,7 @@ async def fill(state_dir: Path, origin: str, *, jobs: int = 0, parts: int = 0, m
             await asyncio.to_thread(_keep_part, layout, job)
         recorded = []
         for job in unfinished:
-            layout.secret(job.job_id).write_text(f"{job.url}?key=secret")
+            await asyncio.to_thread(ledger.keep_secret, layout.secret(job.job_id), f"{job.url}?key=secret")
             news = (facts.download(job), facts.milestone(job, "queued", position=1))
             recorded.append(bus.publish(*news, changes=(ledger.record(job),)))
         await asyncio.gather(*recorded)

@@ -40,7 +40,7 @@ class ReadOnly(StorageError):
 class DiskFull(StorageError):
     """No room: the job is paused, and goes on by itself when there is room again."""
 
-    code = "disk_full"
+    code, status = "disk_full", 507
 
 
 class QuotaExceeded(StorageError):

@@ -13,7 +13,7 @@ from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
 NAME = "m.bin"
-OLD = {"Last-Modified": formatdate(0, usegmt=True), "Date": formatdate(1e9, usegmt=True)}
+OLD = {"Last-Modified": formatdate(5e8, usegmt=True), "Date": formatdate(1e9, usegmt=True)}
 
 
 async def have(daemon: Running, origin: Origin, *steps: Any) -> Path:

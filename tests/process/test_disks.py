@@ -48,8 +48,8 @@ async def test_on_a_full_disk_the_ballast_lets_the_database_write_down_what_happ
             fill(disk / "filler")
             count += 1
             assert count < 1_000
-            # No body of a response, no file: nothing but the database writes here.
-            await daemon.download(f"m{count}", origin.url("m.gguf"))
+            # No body of a response, no file, no URL to be kept apart: nothing but the database writes here.
+            await daemon.download(f"m{count}", f"http://127.0.0.1:{origin.port}/m.gguf")
         _, body = await daemon.call("GET", "/models/jobs")
         assert [job["id"] for job in body["jobs"]] == [f"m{number}" for number in range(1, count + 1)]
         assert daemon.daemon._ballast.make() is False

@@ -13,6 +13,7 @@ from arwd.jobs import vigil
 from tests import disks, running
 from tests import origin as origins
 from tests.disks import Disk
+from tests.models import gguf
 from tests.origin import Origin, Raw, Serve
 from tests.running import Running, Stream
 
@@ -33,7 +34,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    async with origins.running(os.urandom(SIZE)) as served:
+    async with origins.running(gguf(os.urandom(SIZE))) as served:
         yield served
 
 
@@ -139,7 +140,7 @@ async def test_a_file_that_says_it_is_larger_than_the_disk_costs_no_byte(disk: D
 
 async def test_a_body_without_end_is_stopped_before_the_reserve_and_its_part_is_kept(disk: Disk) -> None:
     async with (
-        origins.running(os.urandom(80 * MIB)) as endless,
+        origins.running(gguf(os.urandom(80 * MIB))) as endless,
         running.daemon(disk.path / "state", **SETTINGS) as daemon,
         daemon.events("id=m") as stream,
         watched(disk) as least,
