@@ -162,15 +162,20 @@ def status_of(path: Path) -> os.stat_result | None:
         return None
 
 
+def replace_durably(source: Path, target: Path) -> None:
+    """Give a file another name, whatever has that, in one step."""
+    os.replace(source, target)
+    fsync_directory(target.parent)
+
+
 def link(source: Path, target: Path) -> bool:
-    """Give a file a second name, durably. False where that cannot be: no links here, too many, or no such file."""
+    """Give a file a second name. False where that cannot be: no links here, too many, or no such file."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.ENOENT):
             raise
         return False
-    fsync_directory(target.parent)
     return True
 
 

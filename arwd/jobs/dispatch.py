@@ -29,6 +29,8 @@ class Dispatcher:
     def offer(self, worker: Worker) -> None:
         """This job is queued, and wants to begin."""
         sha256 = worker.job.sha256
+        if worker in self._links:
+            return  # it is being decided
         if sha256 is None:
             self._scheduler.offer(worker)
             return
@@ -72,7 +74,9 @@ class Dispatcher:
         if self._leaders.get(sha256) is worker:
             del self._leaders[sha256]
         for follower in self._followers(worker):
-            self.offer(follower)
+            # One that is not recorded yet is offered as soon as it is.
+            if follower.accepted is None or follower.accepted.done():
+                self.offer(follower)
 
     def heir(self, worker: Worker) -> Worker | None:
         """Who goes on with the part of a job that ends without a file: the first that waits for it."""

@@ -15,10 +15,7 @@ _PIECE = 256 * 1024
 
 async def link(part: Part, path: Path, model: Model) -> bool:
     """Make the part a second name of this model's file, checked. False where that cannot be done. StorageError."""
-    await part.clear()
-    if part.unproven:
-        part.disown()
-    return await part.link(path, sha256=model.sha256, mtime_ns=model.mtime_ns)
+    return await part.link(path, sha256=model.sha256, size=model.bytes, mtime_ns=model.mtime_ns)
 
 
 async def copy(part: Part, path: Path, model: Model, record: Record) -> bool:

@@ -65,7 +65,8 @@ class Manager:
         worker = self._worker_or_tell(model_id)
         if worker is not None:
             await worker.stop(Trigger.PAUSE)
-            self._dispatcher.let_go(worker)
+            if worker.job.state is State.PAUSED:
+                self._dispatcher.let_go(worker)
         return None if worker is None else worker.job
 
     async def resume(self, model_id: str) -> Job | None:

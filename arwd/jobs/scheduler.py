@@ -48,7 +48,9 @@ class Scheduler:
         return self._queue.index(item) + 1 if item in self._queue else None
 
     def offer(self, item: Startable) -> None:
-        """It wants a slot."""
+        """It wants a slot; it need not say so twice."""
+        if item in self._running or item in self._queue:
+            return
         self._queue.append(item)
         self._fill()
 

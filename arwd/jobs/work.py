@@ -123,6 +123,7 @@ class Work:
                 self._part,
                 self._record,
                 has_digest=self._record.job.sha256 is not None,
+                filename=self._record.job.filename,
                 unless=None if current is None else current.validator,
             )
             if not is_fetched:

@@ -245,6 +245,6 @@ class Worker:
 
     def _end(self) -> None:
         self._part.release()
-        self._employer.freed(self)
         self.finished.set()
+        self._employer.freed(self)
         self._employer.settled(self)

@@ -4,6 +4,7 @@ Rule: a control file is replaced as a whole, and what it says is durable is so.
 """
 
 import asyncio
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,28 @@ class Kept:
         self.known = control.taken_over(self.blank, there.control, held=there.held, is_checked=there.is_checked)
         self.held = there.held
 
-    async def link(self, source: Path, *, sha256: str, mtime_ns: int) -> bool:
-        """Be a second name of a finished file. False where that cannot be done. OSError, StorageError."""
-        status = await fs.in_thread(fs.status_of, source)
-        if status is None or status.st_mtime_ns != mtime_ns:
-            return False
-        # Vouched for before it is there, as ever.
-        checked = control.checked(status, sha256, length_known=True)
-        await self.save(size=status.st_size, synced=status.st_size, checked=checked)
-        is_linked = await fs.in_thread(fs.link, source, self.path)
-        if is_linked:
-            self.held = status.st_size
-        return is_linked
+    async def link(self, source: Path, *, sha256: str, size: int, mtime_ns: int) -> bool:
+        """Be a second name of a finished file, in place of what is held. False where that cannot be: nothing changed.
+
+        OSError, StorageError.
+        """
+        scratch = self.path.with_name(f".{self._claim.settled}.link.part.json.tmp")  # a start removes such names
+        try:
+            if not await fs.in_thread(fs.link, source, scratch):
+                return False
+            # Looked at only now: under the name of the source there may be another file by the time it is linked.
+            status = await fs.in_thread(fs.status_of, scratch)
+            if status is None or (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+                return False
+            # Vouched for before it is there, as ever.
+            checked = control.checked(status, sha256, length_known=True)
+            self.forget()
+            await self.save(size=size, synced=size, checked=checked)
+            await fs.in_thread(fs.replace_durably, scratch, self.path)
+            self.held = size
+            return True
+        finally:
+            await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
 
     async def cut(self, length: int) -> None:
         """Drop what is beyond. OSError."""

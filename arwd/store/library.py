@@ -13,7 +13,7 @@ import msgspec
 
 from arwd import fs
 from arwd.database import Change, marks
-from arwd.errors import StorageError
+from arwd.errors import PartChanged, StorageError
 from arwd.model import Model
 from arwd.store import found
 from arwd.store.control import Checked
@@ -179,6 +179,8 @@ def load(cursor: sqlite3.Cursor) -> list[Model]:
 
 def _place(part: Path, final: Path, checked: Checked, *, replaces: bool) -> None:
     if not found.is_file(final, checked):
+        if not found.is_file(part, checked):
+            raise PartChanged(f"{part.name} is not the file that was checked")
         if replaces:
             os.replace(part, final)
         else:

@@ -32,10 +32,11 @@ class Part:
         self._rhythm: asyncio.Task[None] | None = None
         self._stride: int | None = None
         self.length_known = True
+        self.begun = 0  # answers that it has made ready for
         self.declared = job.total
         """The size that a server said last, whether or not there was room for it."""
         self.unproven = 0
-        """Bytes that another program left under our name: not ours until they are proved to be this file's."""
+        """Bytes that another program left under our name, until they are proved to be this file's."""
         self.is_taken_up = True
         """Is it known what an earlier transfer left? Until then nothing may be dropped."""
         self.is_pieced = False
@@ -112,6 +113,7 @@ class Part:
         is_news = (size, validator) != (self.size, self.validator) or self._writer is None
         self.length_known, self.is_pieced, self.declared = length_known, start > 0, size
         self._stride = await self._space.promise(self._kept.known.job_id, size=size, written=lambda: self.written)
+        self.begun += 1
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
             if self._kept.held > start and self._writer is None:
                 # Before the control file says of which version the bytes are: never old bytes beside a new validator.
@@ -190,14 +192,17 @@ class Part:
         await self.clear()
         self.disown()
 
-    async def link(self, source: Path, *, sha256: str, mtime_ns: int) -> bool:
-        """Be a second name of a finished file. False where that cannot be done. StorageError."""
+    async def link(self, source: Path, *, sha256: str, size: int, mtime_ns: int) -> bool:
+        """Be a second name of a finished file. False where that cannot be done: nothing has changed. StorageError."""
+        if self.unproven:
+            self.disown()
+        is_named = self.name is not None
         self._claim.settle(None)
         with fs.translate_errors(f"cannot link {self.name}.part"):
-            if await self._kept.link(source, sha256=sha256, mtime_ns=mtime_ns):
-                return True
-        await self.clear()
-        return False
+            is_linked = await self._kept.link(source, sha256=sha256, size=size, mtime_ns=mtime_ns)
+        if not (is_linked or is_named):
+            self._claim.give_up()  # the server may yet say another one
+        return is_linked
 
     async def inherit(self, other: "Part") -> bool:
         """Take over the bytes of another job's part, unless there are some already. StorageError."""

@@ -40,6 +40,10 @@ class Holding(ranged.Sink, proof.Unproven, Protocol):
     def size(self) -> int | None:
         """The size of the whole file, if a server said it."""
 
+    @property
+    def begun(self) -> int:
+        """How many answers it has made ready for."""
+
     async def clear(self) -> int:
         """Drop every byte held, and say how many they were."""
 
@@ -63,6 +67,7 @@ class Engine:
         report: ranged.Report,
         *,
         has_digest: bool,
+        filename: str | None = None,
         unless: str | None = None,
         expected: int | None = None,
     ) -> bool:
@@ -70,27 +75,37 @@ class Engine:
 
         TransferError when neither can be had, the bytes so far kept.
 
-        `has_digest`: a digest will decide in the end, so bytes without a validator may be continued. `expected`: the
-        size that somebody promised; a file of another size is refused before its first byte.
+        `has_digest`: a digest will decide in the end, so bytes without a validator may be continued. `filename`: what
+        the caller calls the file; it must look like one of that name. `expected`: the size that somebody promised; a
+        file of another size is refused before its first byte.
         """
-        upstream = self._upstream(url, has_digest=has_digest)
+        upstream = self._upstream(url, filename, has_digest=has_digest)
         patience = Patience(
             sink.held, retry_for=self._options.retry_for, first=self._options.retry_pause, clock=time.monotonic
         )
-        given_up: set[type[Exception]] = set()
+        given_up: set[str] = set()
+        anew: RestartCode | None = None
         last: errors.TransferError | None = None
         rested = time.monotonic()
         while True:
             if sink.held and sink.validator is None and not has_digest:
-                await report.restarted("no_validator", await sink.clear(), 0)
+                anew = "no_validator"
+            begun = sink.begun
             await self._cool_down(url, rested, patience.attempt, report)
             try:
-                return await self._once(upstream, Asked(unless=unless, expected=expected), sink, report)
-            except (_Unusable, errors.PartChanged, errors.NotSynced) as error:
-                # Once each: a server, or a disk, that does it again will not do better the third time.
-                if type(error) in given_up:
-                    raise error.final(url) if isinstance(error, _Unusable) else error from None
-                given_up.add(type(error))
+                return await self._once(upstream, Asked(unless=unless, expected=expected, anew=anew), sink, report)
+            except _Unusable as error:
+                # Once each: a server that does it again will not do better the third time.
+                if error.code in given_up:
+                    raise error.final(url) from None
+                given_up.add(error.code)
+                # What is held gives way to the next answer only when that has proved to be the file.
+                anew = error.code
+                continue
+            except errors.PartChanged as error:
+                if type(error).__name__ in given_up:
+                    raise
+                given_up.add(type(error).__name__)
                 await _give_up(error, sink, report)
             except errors.TransferError as error:
                 pause = patience.after(error, sink.held, jitter=random.random())  # noqa: S311 (nothing to guess)
@@ -107,13 +122,15 @@ class Engine:
                     await report.retrying(error, max(patience.attempt, 1), pause)
                 last = error
                 await asyncio.sleep(pause)
+            if sink.begun != begun:
+                anew = None
 
-    def _upstream(self, url: str, *, has_digest: bool) -> Upstream:
+    def _upstream(self, url: str, filename: str | None, *, has_digest: bool) -> Upstream:
         return Upstream(
             session=self._session,
             url=url,
             rule=first_bytes.Rule(
-                name=unquote(urlsplit(url).path).rpartition("/")[2],
+                names=(unquote(urlsplit(url).path).rpartition("/")[2], *([filename] if filename else [])),
                 has_digest=has_digest,
                 allow_unsafe=self._options.allow_unsafe_formats,
             ),
@@ -134,12 +151,12 @@ class Engine:
         try:
             if sink.unproven:
                 await proof.prove(upstream, sink)
-            # With bytes at hand, a newer version is on its way already.
-            unless = None if sink.held else asked.unless
-            asked = replace(asked, offset=sink.held, validator=sink.validator, size=sink.size, unless=unless)
+            if sink.held and asked.anew is None:
+                # With bytes at hand, a newer version is on its way already.
+                asked = replace(asked, offset=sink.held, validator=sink.validator, size=sink.size, unless=None)
             verdict = await ranged.fetch(upstream, asked, sink, report)
             if isinstance(verdict, Doubt):
-                verdict = await ranged.fetch(upstream, replace(asked, is_second_time=True), sink, report)
+                verdict = await ranged.fetch(upstream, replace(asked, is_second_time=True, unless=None), sink, report)
         except errors.TransferError:
             await sink.settle()
             raise
@@ -167,7 +184,6 @@ class _Unusable(Exception):
         return errors.BadRange(f"{net.shown(url)} twice answered a range with something else")
 
 
-async def _give_up(error: Exception, sink: Holding, report: ranged.Report) -> None:
-    code = error.code if isinstance(error, _Unusable) else "part_invalid"
+async def _give_up(error: errors.PartChanged, sink: Holding, report: ranged.Report) -> None:
     dropped = await (sink.fall_back() if isinstance(error, errors.NotSynced) else sink.clear())
-    await report.restarted(code, dropped, sink.held)
+    await report.restarted("part_invalid", dropped, sink.held)

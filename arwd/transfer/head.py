@@ -14,6 +14,7 @@ import msgspec
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED_RANGE: Final = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
+_CHARSETS: Final = frozenset({"utf-8", "iso-8859-1", "us-ascii"})
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 # RFC 9110 §8.8.2.2: a date is a strong validator only when a second change within its second is ruled out.
@@ -109,9 +110,14 @@ def suggested_name(head: Head) -> str | None:
         parameters = message.get_params([], "content-disposition")
     except (TypeError, ValueError):  # continuations that contradict one another
         return None
-    names = [value for name, value in parameters if name.lower() == "filename"]
+    names = [value for name, value in parameters if name.lower() == "filename" and _is_readable(value)]
     names.sort(key=lambda value: not isinstance(value, tuple))
     return email.utils.collapse_rfc2231_value(names[0]) or None if names else None
+
+
+def _is_readable(value: str | tuple[str | None, str | None, str]) -> bool:
+    """Is it in a character set of RFC 8187? Python knows others, some of which are no character sets at all."""
+    return isinstance(value, str) or (value[0] or "us-ascii").lower() in _CHARSETS
 
 
 def _seconds(date: str | None) -> float | None:

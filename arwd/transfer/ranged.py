@@ -71,7 +71,9 @@ async def fetch(upstream: Upstream, asked: Asked, sink: Sink, report: Report) ->
         verdict = judge(asked, head)
         if isinstance(verdict, Write):
             async with contextlib.aclosing(_body(response, upstream, verdict, head.url)) as body:
-                opening = [] if verdict.start else await _opening(body, upstream, verdict, head)
+                if verdict.start and (fault := upstream.page(head)) is not None:
+                    raise fault
+                opening = [] if verdict.start else await _opening(body, upstream, verdict, head, held=sink.held)
                 with net.paused(response):
                     await _prepare(verdict, suggested_name(head), sink, report)
                 for chunk in opening:
@@ -106,14 +108,16 @@ async def _body(
         raise errors.Truncated(f"{url}: the body ended {missing} bytes early")
 
 
-async def _opening(body: AsyncIterator[bytes], upstream: Upstream, verdict: Write, head: Head) -> list[bytes]:
-    """As many chunks as have to be seen before anything is done with them; NotAModel, UnsafeFormat."""
+async def _opening(
+    body: AsyncIterator[bytes], upstream: Upstream, verdict: Write, head: Head, *, held: int
+) -> list[bytes]:
+    """As many chunks as have to be seen before `held` bytes give way to them; NotAModel, UnsafeFormat."""
     chunks: list[bytes] = []
     seen = 0
     while seen < first_bytes.ENOUGH and (chunk := await anext(body, None)) is not None:
         chunks.append(chunk)
         seen += len(chunk)
-    fault = upstream.fault(b"".join(chunks), head, verdict.size if chunk is not None else seen)
+    fault = upstream.fault(b"".join(chunks), head, verdict.size if chunk is not None else seen, is_replacing=held > 0)
     if fault is not None:
         raise fault
     return chunks

@@ -39,8 +39,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The version of a finished copy: if the server still has that one, nothing is to be sent. Only from byte 0 on."""
     expected: int | None = None
     """The size that somebody promised: a file of another one is not the file."""
+    anew: RestartCode | None = None
+    """Why bytes that are held are not asked to be continued: they give way to this answer, if it is the file."""
     is_second_time: bool = False
-    """A server that sends the whole file although much is held was asked once more."""
+    """It was asked once more: `Doubt`."""
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +75,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
-    """Many bytes would be given up for this answer: ask once more, on another connection, before it is believed."""
+    """This answer is not to be believed at once: ask once more, without a condition."""
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +96,8 @@ def judge(asked: Asked, head: Head) -> Verdict:
             return _whole_body(asked, head)
         case 206:
             return _partial_body(asked, head)
-        case 304 if asked.unless is not None and strong_validator(head) in (None, asked.unless):
-            return Unchanged()
+        case 304 if asked.unless is not None:
+            return Unchanged() if _is_of(asked.unless, head) else Doubt()
         case 416 if asked.offset:
             return _beyond_the_end(asked, head)
         case _:
@@ -128,7 +130,7 @@ def _whole_body(asked: Asked, head: Head) -> Verdict:
     size = asked.expected if size is None else size
     if asked.offset >= PRECIOUS and not asked.is_second_time:
         return Doubt()
-    restarted: RestartCode | None = None
+    restarted = asked.anew
     if asked.offset:
         changed = asked.validator is not None and validator is not None and validator != asked.validator
         restarted = "upstream_changed" if changed else "range_ignored"
@@ -154,18 +156,30 @@ def _partial_body(asked: Asked, head: Head) -> Verdict:
         return _bad_range(asked, head)
     if asked.size is not None and given.size != asked.size:
         return Restart(code="upstream_changed")
-    if asked.validator is not None and validator is not None and validator != asked.validator:
+    if asked.validator is not None and not _is_of(asked.validator, head):
         return Restart(code="upstream_changed")
     if (fault := _fault_in_size(asked, given.size, head)) is not None:
         return Refuse(error=fault)
     return Write(
-        start=given.first, length=length, size=given.size, validator=validator or asked.validator, length_known=True
+        start=given.first,
+        length=length,
+        size=given.size,
+        validator=validator or asked.validator,
+        length_known=True,
+        restarted=asked.anew,
     )
+
+
+def _is_of(validator: str, head: Head) -> bool:
+    """Does what the head says of its version allow it to be this one? Saying nothing does."""
+    said = head.headers.get("etag" if validator.startswith('"') else "last-modified")
+    return said is None or said == validator
 
 
 def _beyond_the_end(asked: Asked, head: Head) -> Verdict:
     sizes = {asked.offset if size is None else size for size in (asked.size, asked.expected)}
-    if unsatisfied_size(head) == asked.offset and sizes == {asked.offset}:
+    is_version = asked.validator is None or _is_of(asked.validator, head)
+    if unsatisfied_size(head) == asked.offset and sizes == {asked.offset} and is_version:
         return Whole()
     return Restart(code="bad_range")
 
@@ -173,7 +187,6 @@ def _beyond_the_end(asked: Asked, head: Head) -> Verdict:
 def _bad_range(asked: Asked, head: Head) -> Verdict:
     if asked.offset:
         return Restart(code="bad_range")
-    # Not what it says: a server may quote our request, with its query.
     return Refuse(error=errors.BadRange(f"{head.url} answered 206 with a Content-Range that is not what was asked for"))
 
 

@@ -49,12 +49,16 @@ class Patience:
         self._furthest = held
         self._since = self._asked = clock()
         self._faults: Counter[type[ArwdError]] = Counter()
+        self._is_anew = False
         self.attempt = 0
         """Faults since the last new byte; time without a network is not a fault of anybody's."""
 
     def after(self, error: ArwdError, held: int, *, jitter: float) -> float | None:
         """Seconds until the next attempt, or None to give up. `held` bytes are there now."""
         now = self._clock()
+        if held < self._furthest and not self._is_anew:
+            # Bytes were given up: once, what comes in their place is new.
+            self._is_anew, self._furthest = True, 0
         if held > self._furthest:
             self._furthest, self._since, self.attempt = held, now, 0
             self._faults.clear()

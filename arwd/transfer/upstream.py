@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 from yarl import URL
 
 from arwd import errors, net
@@ -65,10 +66,24 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
             length=length,
         )
 
-    def fault(self, first: bytes, head: Head, size: int | None) -> errors.TransferError | None:
-        """Why a file that begins so is refused; None if it is not."""
-        return first_bytes.fault(
+    def page(self, head: Head) -> errors.TransferError | None:
+        """Why the rest of a file with this head is refused; None if it is not."""
+        return first_bytes.mislabelled(
             self.rule,
+            url=head.url,
+            content_type=head.headers.get("content-type", ""),
+            suggested=suggested_name(head),
+        )
+
+    def fault(
+        self, first: bytes, head: Head, size: int | None, *, is_replacing: bool = False
+    ) -> errors.TransferError | None:
+        """Why a file that begins so is refused; None if it is not.
+
+        `is_replacing`: bytes that are held would give way to it, so no digest excuses it from looking like the file.
+        """
+        return first_bytes.fault(
+            replace(self.rule, has_digest=False) if is_replacing else self.rule,
             first,
             url=head.url,
             content_type=head.headers.get("content-type", ""),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from arwd import fs
+from arwd.store.writer import PartWriter
 from tests import origin as origins
 from tests import running
 from tests.origin import Origin, Serve, Stall, Status
@@ -287,3 +288,72 @@ async def test_a_link_that_was_cut_off_before_it_was_told_is_taken_up(
 
 def refuse(*_: object, **__: object) -> None:
     raise OSError(5, "Input/output error")
+
+
+async def test_a_source_that_gives_way_to_another_version_this_instant_is_not_linked(
+    daemon: Running, origin: Origin, mirror: Origin, data: bytes, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await daemon.download("a", origin.url("a.bin"))
+    await daemon.settled("a")
+    link = fs.link
+
+    def link_too_late(source: Path, target: Path) -> bool:
+        newer = source.with_name("newer")
+        newer.write_bytes(bytes(len(data)))
+        newer.replace(source)
+        return link(source, target)
+
+    monkeypatch.setattr(fs, "link", link_too_late)
+    await daemon.download("b", mirror.url("b.bin"), sha256=digest)
+    last = await daemon.settled("b")
+    assert (last["status"], last["cached"]) == ("complete", False)
+    assert ((daemon.models / "b.bin").read_bytes(), daemon.files()) == (data, ["a.bin", "b.bin"])
+
+
+async def test_a_pause_that_comes_too_late_lets_nobody_go(
+    daemon: Running, origin: Origin, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, compute = asyncio.Event(), PartWriter.digest
+
+    async def slow(self: PartWriter) -> str:
+        await may_end.wait()
+        return await compute(self)
+
+    monkeypatch.setattr(PartWriter, "digest", slow)
+    async with daemon.events("id=a") as stream:
+        await daemon.download("a", origin.url("a.bin"), sha256=digest)
+        await stream.status("verifying")
+    # At once, over and over: one that is not recorded yet must not be offered twice either.
+    for number in range(20):
+        accepted = asyncio.create_task(daemon.download(f"b{number}", NOWHERE, sha256=digest))
+        assert (await command(daemon, "pause", "a"))["status"] == "downloading"
+        await accepted
+        assert (await daemon.job(f"b{number}"))["waiting_for"] == (await daemon.job("a"))["job_id"]
+    may_end.set()
+    for model_id in ("a", *(f"b{number}" for number in range(20))):
+        assert (await daemon.settled(model_id))["status"] == "complete"
+    assert len(origin.requests) == 1
+    scheduler = daemon.daemon.manager.scheduler
+    assert (scheduler.running, scheduler.queued) == (0, 0)
+
+
+async def test_bytes_of_ones_own_outlast_a_link_that_cannot_be(
+    daemon: Running, origin: Origin, data: bytes, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lead(daemon, origin, digest)
+    await command(daemon, "pause", "a")
+    async with origins.running(data) as other:
+        await daemon.download("b", other.url("b.bin"))
+        await daemon.settled("b")
+    path = daemon.models / "b.bin"
+
+    def vanish(source: Path, target: Path) -> bool:
+        path.unlink(missing_ok=True)
+        return False
+
+    monkeypatch.setattr(fs, "link", vanish)
+    async with daemon.events("id=a") as stream:
+        origin.script(Serve())
+        await command(daemon, "resume", "a")
+        last = await stream.status("complete", "error")
+    assert (last["status"], (daemon.models / "a.bin").read_bytes()) == ("complete", data)

@@ -42,7 +42,7 @@ async def test_a_kill_while_a_second_name_is_made(
     oracle.assert_lawful(milestones)
 
 
-@pytest.mark.parametrize("point", ["control-file", "renamed", "handed-over"])
+@pytest.mark.parametrize("point", ["renamed", "handed-over"])
 async def test_a_kill_while_a_part_is_handed_over(
     nursery: Nursery, tmp_path: Path, origin: Origin, mirror: Origin, data: bytes, digest: str, point: str
 ) -> None:

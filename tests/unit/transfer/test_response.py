@@ -56,7 +56,26 @@ class Row:
     """A string is the code of a refusal."""
 
 
+DATED = Asked(offset=4, validator="Wed, 01 Jan 2020 00:00:00 GMT", size=10)
+
+
+def rest(**headers: str) -> Head:
+    return head(206, content_range="bytes 4-9/10", content_length="6", **headers)
+
+
 ROWS = {
+    # 206: what can prove no equality may still prove a difference.
+    "rest, of a weak version": Row(RESUMED, rest(etag='W/"v2"'), Restart(code="upstream_changed")),
+    "rest, perhaps of this version": Row(RESUMED, rest(etag='W/"v1"'), Restart(code="upstream_changed")),
+    "rest, of a version without quotes": Row(RESUMED, rest(etag="v2"), Restart(code="upstream_changed")),
+    "rest, changed a moment ago": Row(
+        DATED,
+        rest(last_modified="Thu, 26 Nov 2026 12:00:00 GMT", date="Thu, 26 Nov 2026 12:00:10 GMT"),
+        Restart(code="upstream_changed"),
+    ),
+    "nothing left, of another version": Row(
+        Asked(offset=4, validator='"v1"'), head(416, content_range="bytes */4", etag='"v2"'), Restart(code="bad_range")
+    ),
     # 200: the whole file.
     "whole": Row(FRESH, head(200, content_length="10"), write(0, 10, 10)),
     "whole, empty": Row(FRESH, head(200, content_length="0"), write(0, 0, 0)),
@@ -134,7 +153,8 @@ ROWS = {
     # A copy that is held already.
     "current": Row(CURRENT, head(304), Unchanged()),
     "current, and says which": Row(CURRENT, head(304, etag='"v1"'), Unchanged()),
-    "current, but another version": Row(CURRENT, head(304, etag='"v2"'), "http_status"),
+    "current, but another version": Row(CURRENT, head(304, etag='"v2"'), Doubt()),
+    "current, but of a version that may differ": Row(CURRENT, head(304, etag='W/"v1"'), Doubt()),
     "not current": Row(CURRENT, head(200, content_length="10", etag='"v2"'), write(0, 10, 10, validator='"v2"')),
     # A size that was promised.
     "as promised": Row(PROMISED, head(200, content_length="10"), write(0, 10, 10)),

@@ -116,8 +116,10 @@ def test_faults_in_a_row_are_counted_until_a_byte_is_new() -> None:
     assert trial.patience.attempt == 3
     assert trial.fault(PASSING, held=1) == 0.5
     assert trial.fault(PASSING, held=1) == 1.0
-    assert trial.fault(PASSING, held=0) == 2.0, "a byte is new only once"
-    assert trial.fault(PASSING, held=1) == 4.0
+    assert trial.fault(PASSING, held=0) == 2.0
+    assert trial.fault(PASSING, held=1) == 0.5, "bytes were given up, and others came"
+    assert trial.fault(PASSING, held=0) == 1.0
+    assert trial.fault(PASSING, held=1) == 2.0, "but that counts only once"
 
 
 def test_faults_of_one_kind_in_a_row_are_counted_apart() -> None:
