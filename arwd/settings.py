@@ -4,6 +4,7 @@ Order, first one wins: flag, `ARWD_*`, ARW's variables, the TOML file, the servi
 """
 
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -173,6 +174,8 @@ def _checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, room), name)
         if not value >= least:
             raise SettingsError(f"The setting {name} is wrong: {value} is below {least}.")
+        if not math.isfinite(value):
+            raise SettingsError(f"The setting {name} is wrong: {value} is no number; write a large one.")
     for name, least in (("reserve", 0), ("max_file_size", 1), ("quota", 1)):
         value = getattr(settings.store, name)
         if value is not None and value < least:

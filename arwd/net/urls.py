@@ -3,13 +3,15 @@
 import ipaddress
 import re
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from yarl import URL
 
 from arwd import errors
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_IN_URLS: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"<>')
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _NUMBER: Final = re.compile(r"(?i)[0-9]+|0x[0-9a-f]*")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -71,10 +73,11 @@ def next_hop(url: str, name: str, locations: list[str]) -> str:
     """Where a redirect from `url` leads. BadRedirect calls it `name` and quotes nothing of the server's, who may
     repeat our query.
     """
-    if len(set(locations)) != 1 or not _VISIBLE.fullmatch(locations[0]):
+    location = _encoded(locations[0]) if len(set(locations)) == 1 else ""
+    if not _VISIBLE.fullmatch(location):
         raise errors.BadRedirect(f"{name} redirects without one usable Location")
     try:
-        target = str(URL(url, encoded=True).join(URL(locations[0], encoded=True)))
+        target = str(URL(url, encoded=True).join(URL(location, encoded=True)))
         refusal = fault_in(target)
     except ValueError as error:
         raise errors.BadRedirect(f"{name} redirects to something that is not a URL") from error
@@ -83,6 +86,15 @@ def next_hop(url: str, name: str, locations: list[str]) -> str:
     if urlsplit(url).scheme.lower() == "https" and urlsplit(target).scheme.lower() != "https":
         raise errors.BadRedirect(f"{name} redirects from https to http; that is refused")
     return target
+
+
+def _encoded(location: str) -> str:
+    """As browsers take it: what no URL may hold and many servers send all the same is percent-encoded. A control
+    character is no slip of that kind: it stays.
+    """
+    if _CONTROL.search(location):
+        return location
+    return quote(location.strip(" ").encode("utf-8", "surrogateescape"), safe=_IN_URLS)
 
 
 def _fault_in_host(host: str | None, *, is_bracketed: bool) -> errors.InvalidField | None:

@@ -129,11 +129,14 @@ class Space:
 
 
 def _used(directory: Path) -> int:
-    used = 0
+    used, seen = 0, set[int]()
     with os.scandir(directory) as entries:
         for entry in entries:
             # One that goes while we look takes no room.
             with contextlib.suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False):
-                    used += entry.stat(follow_symlinks=False).st_size
+                status = entry.stat(follow_symlinks=False)
+                # A second name takes no room.
+                if entry.is_file(follow_symlinks=False) and status.st_ino not in seen:
+                    seen.add(status.st_ino)
+                    used += status.st_size
     return used

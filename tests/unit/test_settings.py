@@ -128,6 +128,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"port": -1}, {}, "", "port is wrong: -1 is not between"),
         ({"port": 65536}, {}, "", "port is wrong: 65536 is not between"),
         ({}, {"ARWD_MAX_JOBS": "0"}, "", "max_jobs is wrong: 0 is below 1"),
+        ({}, {"ARWD_CONNECT_TIMEOUT": "inf"}, "", "connect_timeout is wrong: inf is no number"),
         ({}, {"ARWD_RING": "63"}, "", "ring is wrong: 63 is below 64"),
         ({}, {"ARWD_HEARTBEAT": "0.5"}, "", "heartbeat is wrong"),
         ({}, {"ARWD_STALL_TIMEOUT": "0"}, "", "stall_timeout is wrong"),

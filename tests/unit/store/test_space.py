@@ -218,3 +218,9 @@ async def test_where_nothing_can_be_measured_the_error_is_said_as_it_was(
     assert await space.explain(error, size=100, held=30) == "full"
     with pytest.raises(StorageError, match="cannot measure the disk"):
         await space.promise("a", size=1, written=File().written)
+
+
+async def test_a_second_name_takes_no_room(layout: Layout) -> None:
+    (layout.models / "a").write_bytes(bytes(1_000))
+    (layout.models / "b").hardlink_to(layout.models / "a")
+    assert (await make(layout).measure()).used == 1_000
