@@ -152,10 +152,23 @@ def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
     if isinstance(value, str) and typing.get_origin(kind) is dict:
         pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
         value = {key.strip(): each.strip() for key, _, each in pairs}
+    for text in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(text, str) and "\0" in text:
+            raise SettingsError(f"The setting {name} (from {where}) is wrong: it holds a NUL character.")
+        if isinstance(text, str) and text.startswith("~") and not _has_home(text):
+            raise SettingsError(f"The setting {name} (from {where}) is wrong: {text} names no user of this machine.")
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         raise SettingsError(f"The setting {name} (from {where}) is wrong: {error}.") from error
+
+
+def _has_home(path: str) -> bool:
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_list(kind: Any) -> bool:
