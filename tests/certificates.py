@@ -1,6 +1,5 @@
 """Certificates made on the spot by the `openssl` command, good and bad, for servers of the tests."""
 
-import asyncio
 import contextlib
 import ssl
 import subprocess
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.origin import Origin
+from tests.raw import answering
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
@@ -58,14 +58,8 @@ class Authority:
 @contextlib.asynccontextmanager
 async def secured(data: bytes, certificate: Certificate) -> AsyncIterator[Origin]:
     """An origin that speaks https."""
-    origin = Origin(data)
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=certificate.context())
-    origin.port = server.sockets[0].getsockname()[1]
-    try:
+    async with answering(Origin(data), certificate.context()) as origin:
         yield origin
-    finally:
-        server.close()
-        await origin.close()
 
 
 def _openssl(*arguments: str | Path) -> None:

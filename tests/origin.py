@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests import canary
+from tests.raw import RawServer, answering
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -82,10 +83,11 @@ Step = Serve | Stall | Reset | Status | Raw | Callable[[Seen], "Step"]
 """What is done about a request; a function decides it by the request itself."""
 
 
-class Origin:
+class Origin(RawServer):
     """A raw HTTP/1.1 server on port 0. Counts its accepts, remembers its requests."""
 
     def __init__(self, data: bytes) -> None:
+        super().__init__()
         self.data = data
         self.accepts = 0
         self.sent = 0
@@ -95,8 +97,6 @@ class Origin:
         self.may_go_on: Callable[[int], bool] = lambda _: True
         """Asked after each piece, with the place where it ends: a reader is given time until the answer is yes."""
         self._script: list[Step] = [Serve()]
-        self._open: set[asyncio.Task[None]] = set()
-        self.port = 0
 
     def url(self, name: str = "model.gguf") -> str:
         """A signed URL, unless the name has a query of its own: what is signed must be seen by this origin alone."""
@@ -112,22 +112,11 @@ class Origin:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepts += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._answer(reader, writer):
-                    pass
-        finally:
-            self._open.discard(task)
-            writer.close()
+        await super().serve(reader, writer)
 
     async def close(self) -> None:
         self.go_on.set()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await super().close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -247,11 +236,5 @@ async def deaf(host: str) -> AsyncIterator[int]:
 @contextlib.asynccontextmanager
 async def running(data: bytes) -> AsyncIterator[Origin]:
     """An origin that serves `data` under every path."""
-    origin = Origin(data)
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
-    origin.port = server.sockets[0].getsockname()[1]
-    try:
+    async with answering(Origin(data)) as origin:
         yield origin
-    finally:
-        server.close()
-        await origin.close()

@@ -5,13 +5,16 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
+from tests.raw import RawServer, answering
+
 _ABSOLUTE = re.compile(r"(\w+) http://[^/]+(/\S*) HTTP/1.1")
 
 
-class Proxy:
+class Proxy(RawServer):
     """What it was asked, and what it answers instead of serving."""
 
     def __init__(self, leads_to: int) -> None:
+        super().__init__()
         self.leads_to = leads_to
         self.heads: list[str] = []
         """Every head that it could read."""
@@ -19,28 +22,9 @@ class Proxy:
         """Answered to everybody, if set."""
         self.wants: str | None = None
         """The `Proxy-Authorization` without which everybody is answered 407."""
-        self.port = 0
-        self._open: set[asyncio.Task[None]] = set()
 
     def url(self, userinfo: str = "") -> str:
         return f"http://{userinfo}127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._answer(reader, writer):
-                    pass
-        finally:
-            self._open.discard(task)
-            writer.close()
-
-    async def close(self) -> None:
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -82,11 +66,5 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextlib.asynccontextmanager
 async def running(leads_to: int) -> AsyncIterator[Proxy]:
     """A proxy on port 0."""
-    proxy = Proxy(leads_to)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with answering(Proxy(leads_to)) as proxy:
         yield proxy
-    finally:
-        server.close()
-        await proxy.close()

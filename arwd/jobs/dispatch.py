@@ -11,7 +11,7 @@ from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.tolerance import tolerated
 from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
-from arwd.model import Model
+from arwd.model import Job, Model
 from arwd.states import State
 
 
@@ -62,9 +62,17 @@ class Dispatcher:
 
     def settled(self, worker: Worker) -> None:
         """Nothing of the job is left to do: those that waited for it begin."""
-        for old in self._roster.keep(worker.job):
-            self._rooms.bus.forget(old.job_id)
+        self.keep(worker.job)
         self.let_go(worker)
+
+    def keep(self, job: Job) -> None:
+        """This job is final; the oldest of those that are give way to it."""
+        for old in self._roster.keep(job):
+            self._rooms.bus.forget(old.job_id)
+
+    async def resume(self, worker: Worker, *, is_asked: bool = True) -> None:
+        """Let a paused job line up again; unasked, one that its user paused is left alone. StorageError."""
+        await worker.resume(self.offer, self._scheduler.next_position, is_asked=is_asked)
 
     def let_go(self, worker: Worker) -> None:
         """Nobody waits for this job any longer."""
@@ -90,7 +98,7 @@ class Dispatcher:
 
     async def _go_on(self, worker: Worker) -> None:
         with tolerated("A job that goes on is not recorded yet", "resume_unrecorded"):
-            await worker.resume(self.offer, self._scheduler.next_position, is_asked=False)
+            await self.resume(worker, is_asked=False)
 
     def _followers(self, leader: Worker) -> list[Worker]:
         if leader.job.sha256 is None:

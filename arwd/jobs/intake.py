@@ -63,7 +63,7 @@ class Intake:
                 case admission.Join():
                     return await self._join(worker)
                 case admission.GoOn():
-                    await worker.resume(self._dispatcher.offer, self._scheduler.next_position)
+                    await self._dispatcher.resume(worker)
                     return admission.Outcome(kind="resumed", job=worker.job)
                 case admission.AwaitCancel():
                     await worker.finished.wait()
@@ -136,8 +136,7 @@ class Intake:
             trust="caller",
         )
         tidy = left_over.discarding(self._rooms, self._roster.newest(request.id))
-        for old in self._roster.keep(job):
-            self._rooms.bus.forget(old.job_id)
+        self._dispatcher.keep(job)
         self._roster.make_newest(job)
         last = facts.complete(job, model, cached=True)
         await self._rooms.bus.publish(last, changes=(ledger.record(job),), after=tidy)

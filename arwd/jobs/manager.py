@@ -73,7 +73,7 @@ class Manager:
         """Let the paused job of this id go on; None if there is none."""
         worker = self._worker_or_tell(model_id)
         if worker is not None:
-            await worker.resume(self._dispatcher.offer, self.scheduler.next_position)
+            await self._dispatcher.resume(worker)
         return None if worker is None else worker.job
 
     async def remove(self, model_id: str) -> bool:
@@ -129,7 +129,7 @@ class Manager:
         if failed is None or tidy is None:
             return False
         job = msgspec.structs.replace(failed, name=None)
-        self.roster.keep(job)
+        self._dispatcher.keep(job)
         await self._rooms.bus.publish(changes=(ledger.record(job),), after=tidy)
         return True
 

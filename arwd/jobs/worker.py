@@ -89,19 +89,17 @@ class Worker:
             if self.job.state is not State.QUEUED:
                 return True  # it was decided otherwise meanwhile
             try:
-                await self._part.take_up()
-                if not await held.link(self._part, self._rooms.library.path(model), model):
-                    return False
-                self.progress.begin(model.bytes, model.bytes)
-                found = Whole(sha256=model.sha256, is_cached=True)
-                self._tail = asyncio.get_running_loop().create_task(self._finish(found))
-                await asyncio.shield(self._tail)
-            except errors.StorageError as error:
-                log.warning("A model could not be linked: %s", error, extra={"event": "link_failed"})
+                with tolerated("A model could not be linked", "link_failed"):
+                    await self._part.take_up()
+                    if await held.link(self._part, self._rooms.library.path(model), model):
+                        self.progress.begin(model.bytes, model.bytes)
+                        found = Whole(sha256=model.sha256, is_cached=True)
+                        self._tail = asyncio.get_running_loop().create_task(self._finish(found))
+                        await asyncio.shield(self._tail)
+                        return True
                 return False
             finally:
                 self._tail = None
-            return True
 
     async def inherit(self, part: Part) -> None:
         """Go on, when it is our turn, with the bytes of a job that ended without a file. StorageError."""
@@ -109,9 +107,7 @@ class Worker:
             if self.job.state is State.QUEUED and await self._part.inherit(part):
                 self._record.rename(self._part.name)
 
-    async def resume(
-        self, offer: Callable[["Worker"], None], position: Callable[[], int], *, is_asked: bool = True
-    ) -> State:
+    async def resume(self, offer: Callable[["Worker"], None], position: Callable[[], int], *, is_asked: bool) -> State:
         """End a pause; the job queues again. Any other state is left as it is; unasked, a user's pause is too."""
         async with self._mailbox:
             if self.job.state is State.PAUSED and (is_asked or self.job.paused_by == "disk"):

@@ -149,12 +149,12 @@ def discard(layout: Layout, name: str, model_id: str) -> None:
 
 def hand_over(layout: Layout, name: str, to: str, blank: ControlFile) -> bool:
     """Give a part to another job, under another name. False if there is none to give. Blocks; OSError."""
-    said = read(layout.control_file(name))
-    if said is None or not os.path.lexists(layout.part(name)):
+    said, status = read(layout.control_file(name)), fs.status_of(layout.part(name))
+    if said is None or status is None:
         return False
     # Vouched for before it is there: bytes of unknown origin never exist. Another boot trusts `synced` alone.
-    held = layout.part(name).stat(follow_symlinks=False).st_size
-    write(layout.control_file(to), replace(taken_over(blank, said, held=held, is_checked=False), boot_id=said.boot_id))
+    known = taken_over(blank, said, held=status.st_size, is_checked=False)
+    write(layout.control_file(to), replace(known, boot_id=said.boot_id))
     fs.rename_without_replacing(layout.part(name), layout.part(to))
     fs.fsync_directory(layout.models)
     layout.control_file(name).unlink()

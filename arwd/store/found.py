@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from arwd import fs
 from arwd.store import control
 from arwd.store.control import Checked, ControlFile
 from arwd.store.layout import Layout
@@ -80,16 +81,11 @@ def is_file(path: Path, checked: Checked) -> bool:
 
 
 def _size(path: Path) -> int:
-    try:
-        status = path.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    status = fs.status_of(path)
+    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
 
 
 def _is_alone(path: Path) -> bool:
     """Has the file no other name, under which we would write into it?"""
-    try:
-        return path.stat(follow_symlinks=False).st_nlink == 1
-    except FileNotFoundError:
-        return False
+    status = fs.status_of(path)
+    return status is not None and status.st_nlink == 1

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from arwd.store.parts import Part
 from arwd.store.space import Space
 from arwd.store.writer import SLAB
 from tests.unit.samples import DIGEST, URL, job
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Iterator[Layout]:
-    made = Layout(tmp_path / "state")
-    made.prepare()
-    yield made
-    made.release()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Who was promised what: two never get the same room, and what is written is not counted twice."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,6 @@ class File:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Iterator[Layout]:
-    made = Layout(tmp_path / "state")
-    made.prepare()
-    yield made
-    made.release()
 
 
 def make(layout: Layout, reserve: int | None = 0, **limits: int) -> Space:
