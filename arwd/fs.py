@@ -109,9 +109,13 @@ def fsync_file(path: Path) -> os.stat_result:
 
 
 def open_at_length(path: Path, length: int) -> int:
-    """A descriptor of a plain file that is ours alone, made if missing, cut to `length`. PartChanged if shorter."""
+    """A descriptor of a plain file that is ours alone, cut to `length`; made if that is 0. PartChanged if shorter."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with contextlib.ExitStack() as on_failure:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(path, flags if length else flags | os.O_CREAT, 0o644)
+        except FileNotFoundError as error:
+            raise PartChanged(f"{path.name} is gone") from error
         on_failure.callback(os.close, descriptor)
         status = os.fstat(descriptor)
         # A link planted here would let us write into somebody else's file; a pipe or a device is no file at all.
@@ -125,8 +129,9 @@ def open_at_length(path: Path, length: int) -> int:
 
 
 def cut(path: Path, length: int) -> None:
-    """Shorten a file. PartChanged if it is shorter already."""
-    os.close(open_at_length(path, length))
+    """Shorten a file. PartChanged if it is shorter already; nothing is made where none is."""
+    if length or os.path.lexists(path):
+        os.close(open_at_length(path, length))
 
 
 def read_piece(path: Path, offset: int, count: int) -> bytes:
@@ -160,12 +165,6 @@ def status_of(path: Path) -> os.stat_result | None:
         return path.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def replace_durably(source: Path, target: Path) -> None:
-    """Give a file another name, whatever has that, in one step."""
-    os.replace(source, target)
-    fsync_directory(target.parent)
 
 
 def link(source: Path, target: Path) -> bool:

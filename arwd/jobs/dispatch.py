@@ -6,7 +6,7 @@ Rule: of the jobs that were given one digest, one at a time fetches; a job that 
 import asyncio
 
 from arwd.jobs.rooms import Rooms
-from arwd.jobs.roster import Roster
+from arwd.jobs.roster import PATIENCE, Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.tolerance import tolerated
 from arwd.jobs.vigil import Vigil
@@ -51,9 +51,12 @@ class Dispatcher:
         return None if is_paused else leader
 
     async def linked(self, worker: Worker) -> None:
-        """Return when it is decided whether this job can be complete at once."""
+        """Return when it is decided, and written down, whether this job can be complete at once; or if that takes long.
+
+        The caller has a client to answer, and a full disk may take nothing for hours.
+        """
         if worker in self._links:
-            await asyncio.shield(self._links[worker])
+            await asyncio.wait([self._links[worker]], timeout=PATIENCE)
 
     def freed(self, worker: Worker) -> None:
         """The slot is no longer needed."""
@@ -93,8 +96,9 @@ class Dispatcher:
     async def close(self) -> None:
         """Return when no link is in the making, and nobody goes on by himself."""
         await self.vigil.close()
-        while self._links:
-            await asyncio.wait(list(self._links.values()))
+        if self._links:
+            # What cannot be written down now the next life finds vouched for.
+            await asyncio.wait(list(self._links.values()), timeout=PATIENCE)
 
     async def _go_on(self, worker: Worker) -> None:
         with tolerated("A job that goes on is not recorded yet", "resume_unrecorded"):

@@ -103,7 +103,7 @@ class Intake:
         worker.accepted.add_done_callback(lambda accepted: self._recorded(worker, accepted))
         await asyncio.shield(worker.accepted)
         await self._dispatcher.linked(worker)
-        is_there = worker.job.state is State.COMPLETED
+        is_there = worker.job.state is State.COMPLETED and worker.finished.is_set()
         return admission.Outcome(kind="have" if is_there else "accepted", job=worker.job)
 
     def _recorded(self, worker: Worker, accepted: asyncio.Future[None]) -> None:

@@ -1,8 +1,11 @@
 """What jobs leave: the part of a failed one, which the next one takes over or drops; a file that nobody lists."""
 
 import functools
+from collections.abc import Awaitable, Callable
 
+from arwd import fs
 from arwd.database import After
+from arwd.errors import DiskFull
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job, Model
 from arwd.states import State
@@ -26,6 +29,20 @@ def _discard(rooms: Rooms, name: str, model_id: str, *, is_listed: bool) -> None
         return
     if found.is_file(rooms.layout.final(name), known.checked):
         rooms.layout.final(name).unlink(missing_ok=True)
+
+
+async def unlist(publish: Callable[[After | None], Awaitable[None]], remove: After) -> None:
+    """Write down that files are gone, then `remove` them. StorageError.
+
+    On a full disk they go first: what they took up is the room in which that can be written down. Should we end in
+    between, the next start finds that they are missing.
+    """
+    try:
+        await publish(remove)
+    except DiskFull:
+        with fs.translate_errors("cannot make room"):
+            await fs.in_thread(remove)
+        await publish(None)  # once only: the name may have come to new honours
 
 
 def bury(rooms: Rooms, model: Model) -> None:

@@ -1,11 +1,13 @@
 """The one door to the jobs: every dialect submits, cancels, pauses, resumes, removes and asks here."""
 
 import asyncio
+import functools
 import logging
 
 import msgspec
 
 from arwd import errors
+from arwd.database import After
 from arwd.jobs import admission, boot, facts, ledger, left_over
 from arwd.jobs.dispatch import Dispatcher
 from arwd.jobs.intake import Intake
@@ -13,7 +15,7 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Request
+from arwd.model import Job, Model, Request
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger
 from arwd.store import library
@@ -87,10 +89,11 @@ class Manager:
         if (model := self._rooms.library.get(model_id)) is not None:
             # One step: a job of this id that begins now finds neither the model nor, later, its file.
             self._rooms.library.drop(model_id)
-            gone, tidy = facts.changed("delete", model_id), self._rooms.library.tidying(self._rooms.library.path(model))
             try:
-                changes = library.forget(model_id), library.doom(model)
-                await self._rooms.bus.publish(gone, changes=changes, after=tidy)
+                await left_over.unlist(
+                    functools.partial(self._record_removal, model),
+                    functools.partial(self._rooms.library.path(model).unlink, missing_ok=True),
+                )
                 left_over.bury(self._rooms, model)
             except errors.StorageError:
                 if self._rooms.library.get(model_id) is None:
@@ -130,8 +133,16 @@ class Manager:
             return False
         job = msgspec.structs.replace(failed, name=None)
         self._dispatcher.keep(job)
-        await self._rooms.bus.publish(changes=(ledger.record(job),), after=tidy)
+        await left_over.unlist(
+            lambda tidy: self._rooms.bus.publish(changes=(ledger.record(job),), after=tidy),
+            tidy,
+        )
         return True
+
+    def _record_removal(self, model: Model, remove: After | None) -> asyncio.Future[None]:
+        tidy = self._rooms.library.tidying(*() if remove is None else (self._rooms.library.path(model),))
+        changes = library.forget(model.id), library.doom(model)
+        return self._rooms.bus.publish(facts.changed("delete", model.id), changes=changes, after=tidy)
 
     def _worker_or_tell(self, model_id: str) -> Worker | None:
         worker = self.roster.worker(model_id)

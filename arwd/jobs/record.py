@@ -38,6 +38,8 @@ class Record:
         self._part_name = part_name
         self._news: Fact | None = None
         self._told: asyncio.Future[None] | None = None
+        self.refusal: errors.StorageError | None = None
+        """Why the last word could not be written down yet."""
         loop = asyncio.get_running_loop()
         self.progress = Progress(self._tick, loop.time, loop.call_later)
         self.progress.downloaded, self.progress.total = job.downloaded, job.total
@@ -105,7 +107,8 @@ class Record:
         while True:
             try:
                 await self.publish(*news, changes=changes, after=after)
-            except errors.StorageError:
+            except errors.StorageError as error:
+                self.refusal = error
                 await asyncio.sleep(_PATIENCE)
             else:
                 return

@@ -7,8 +7,8 @@ from arwd import errors
 from arwd.jobs.worker import Worker
 from arwd.model import Job
 
-_PATIENCE = 2.0
-"""Seconds that a request waits for the last word of a job before it: while the disk is full there is none."""
+PATIENCE = 2.0
+"""Seconds that anybody waits for the last word of a job to be written down: while the disk is full there is none."""
 
 
 class Roster:
@@ -54,13 +54,15 @@ class Roster:
     async def settled(self, model_id: str) -> None:
         """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 while (worker := self.settling(model_id)) is not None:
                     await worker.finished.wait()
         except TimeoutError as error:
-            raise errors.StorageError(
-                f"What became of the last job of {model_id} cannot be written down. Make room on the disk; "
-                "arwd tries again by itself."
+            assert worker is not None
+            family = errors.StorageError if worker.refusal is None else type(worker.refusal)
+            raise family(
+                f"What became of the last job of {model_id} cannot be written down yet: "
+                f"{worker.refusal or 'the disk is slow'}. arwd tries again by itself; if the disk is full, make room."
             ) from error
 
     def employ(self, worker: Worker) -> None:

@@ -54,9 +54,7 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._tail: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        finished = rooms.library.get(job.id)
-        own_name = None if finished is None else finished.name
-        self._part = Part(rooms.layout, rooms.names, rooms.space, job, own_name=own_name)
+        self._part = Part(rooms.layout, rooms.names, rooms.space, job, own_name=rooms.library.name(job.id))
         self._record = Record(job, rooms.bus, lambda: self._part.name)
         self._work = Work(rooms, self._record, self._part)
 
@@ -69,6 +67,11 @@ class Worker:
     def progress(self) -> Progress:
         """How far its bytes have come."""
         return self._record.progress
+
+    @property
+    def refusal(self) -> errors.StorageError | None:
+        """Why its last word could not be written down yet."""
+        return self._record.refusal
 
     def start(self) -> None:
         """A slot is ours."""

@@ -31,7 +31,7 @@ class Kept:
         self.blank = control.blank(job)
         """What its control file says of a part of which nothing is known yet."""
         self.known = self.blank
-        """What the control file says, or will say with the next save."""
+        """What the control file says. It may say more: of a save that failed nothing is known."""
         self.held = 0
         """Bytes from the start of the file that are kept."""
         self.is_unsure = False
@@ -73,10 +73,12 @@ class Kept:
                 return False
             # Vouched for before it is there, as ever.
             checked = control.checked(status, sha256, length_known=True)
-            self.forget()
-            await self.save(size=size, synced=size, checked=checked)
-            await fs.in_thread(fs.replace_durably, scratch, self.path)
-            self.held = size
+            linked = replace(self.blank, boot_id=control.boot_id(), size=size, synced=size, checked=checked)
+            async with self._saving:
+                await fs.in_thread(control.write, self.control_file, linked)
+                await fs.in_thread(os.replace, scratch, self.path)
+                self.held, self.known, self.is_unsure = size, linked, False
+            await fs.in_thread(fs.fsync_directory, self.path.parent)
             return True
         finally:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
@@ -126,6 +128,8 @@ class Kept:
     async def save(self, **news: Any) -> None:
         """Say durably what is known, and this. StorageError."""
         async with self._saving:  # one after another: two writers of one file would mix
-            self.known = replace(self.known, boot_id=control.boot_id(), **news)
+            said = replace(self.known, boot_id=control.boot_id(), **news)
             with fs.translate_errors(f"cannot write {self.control_file.name}"):
-                await fs.in_thread(control.write, self.control_file, self.known)
+                await fs.in_thread(control.write, self.control_file, said)
+            # Only now: what could not be written down is not known, or a job would go on from what no disk holds.
+            self.known = said

@@ -49,6 +49,11 @@ class Library:
         """The finished model of this id."""
         return self._models.get(model_id)
 
+    def name(self, model_id: str) -> str | None:
+        """The name of that model's file."""
+        model = self._models.get(model_id)
+        return None if model is None else model.name
+
     def put(self, model: Model) -> None:
         """The model is in place."""
         self.drop(model.id)

@@ -155,10 +155,10 @@ class Part:
         await self._kept.save(checked=control.checked(status, sha256, length_known=self.length_known))
 
     async def sync(self, *, is_paused: bool = False) -> None:
-        """Make a closed part durable and let its control file say so. StorageError."""
-        if self._kept.is_unsure:
+        """Make a closed part durable and let its control file say so; one that was checked is. StorageError."""
+        if self.checked is None and self._kept.is_unsure:
             await self.fall_back()
-        if self.name is not None and self._kept.held:
+        if self.checked is None and self.name is not None and self._kept.held:
             await self._make_durable(self._kept.held, is_paused=is_paused)
 
     async def close(self) -> None:

@@ -46,7 +46,7 @@ def room(monkeypatch: pytest.MonkeyPatch, daemon: Running) -> Iterator[Room]:
 async def test_a_request_for_an_id_whose_last_word_cannot_be_recorded_is_answered(
     daemon: Running, origin: Origin, room: Room, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "_PATIENCE", 0.2)
+    monkeypatch.setattr(roster, "PATIENCE", 0.2)
     origin.script(Stall(0), Status(404))
     await daemon.download("m", origin.url())
     await origin.requested()
