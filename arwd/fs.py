@@ -143,6 +143,15 @@ def read_piece(path: Path, offset: int, count: int) -> bytes:
         os.close(descriptor)
 
 
+def read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file, `most` at the most, and its status: never waits for a pipe. OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read(most), status
+
+
 def rename_without_replacing(source: Path, target: Path) -> None:
     """Rename in one step; FileExistsError if the target exists, also if it appeared this instant."""
     if sys.platform == "linux":

@@ -1,10 +1,19 @@
 """The sockets arwd listens on: who may reach them, and under which URLs."""
 
+import errno
 import os
 import socket
+from collections.abc import Mapping
+from typing import Final
 
 from arwd.api import auth
 from arwd.errors import SettingsError, StartError
+
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: " Another program has it; --port (or ARWD_PORT) names another one, --port 0 a free one.",
+    errno.EACCES: " Ports below 1024 are for the administrator; --port (or ARWD_PORT) names another one.",
+    errno.EADDRNOTAVAIL: " This machine has no such address; --host (or ARWD_HOST) names another one.",
+}
 
 
 def check_exposure(host: str, token: str) -> None:
@@ -35,9 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
     host = host.strip("[]")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:
+        raise StartError(
+            f"Cannot listen on {host}: that is no address of this machine, nor a name of one. Set host (--host, "
+            "ARWD_HOST) to an address, such as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
+    try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise StartError(
-            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. Another program may have it; "
-            "--port (or ARWD_PORT) names another one, --port 0 picks one that is free."
-        ) from error
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise StartError(f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}.{advice}") from error

@@ -156,7 +156,7 @@ def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
         if isinstance(text, str) and "\0" in text:
             raise SettingsError(f"The setting {name} (from {where}) is wrong: it holds a NUL character.")
         if isinstance(text, str) and text.startswith("~") and not _has_home(text):
-            raise SettingsError(f"The setting {name} (from {where}) is wrong: {text} names no user of this machine.")
+            raise SettingsError(f"The setting {name} (from {where}) is wrong: its ~ names no user of this machine.")
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
@@ -176,6 +176,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _checked(settings: Settings) -> Settings:
+    settings.auth.check()
     if not 0 <= settings.server.port <= 65_535:
         raise SettingsError(f"The setting port is wrong: {settings.server.port} is not between 0 and 65535.")
     for room, name, least in (

@@ -136,11 +136,21 @@ async def run(command: str, folder: Path, environment: dict[str, str]) -> str:
 async def make_run(folder: Path, environment: dict[str, str]) -> AsyncIterator[str]:
     """`make run`, until it has said where it is; a SIGINT at the end, as from a terminal."""
     process = await asyncio.create_subprocess_shell(
-        "exec make run", cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        "exec make run",
+        cwd=folder,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:
-        yield (await process.stdout.readline()).decode()
+        said = await process.stdout.readline()
+        while not said.splitlines()[-1].startswith(b"arwd "):
+            line = await process.stdout.readline()
+            assert line, said.decode()
+            said += line
+        yield said.decode()
     finally:
         os.killpg(process.pid, signal.SIGINT)
         await process.wait()

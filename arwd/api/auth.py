@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import ipaddress
 import math
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from arwd import fs
 from arwd.errors import SettingsError
 
 COOKIE: Final = "arwd_session"
@@ -21,6 +23,12 @@ MAX_FAILURES: Final = 10
 """Wrong credentials from one address within FAILURE_WINDOW."""
 FAILURE_WINDOW: Final = 60.0
 
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_MOST_TOKEN: Final = 65_536
+"""Bytes of a token file that are read."""
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+"""As browsers serialise it (RFC 6454 §6.2)."""
+_GOES_WITHOUT_SAYING: Final[Mapping[str, str]] = {"https": ":443", "http": ":80"}
 _MAX_ADDRESSES: Final = 4_096
 """Addresses remembered for their failures; then the oldest is forgotten."""
 
@@ -45,13 +53,36 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Further web origins whose pages may call arwd, such as `https://dash.example`."""
 
     def secret(self) -> str:
-        """The token, from wherever it was set. SettingsError if its file cannot be read."""
+        """The token, from wherever it was set, or nothing. SettingsError, which does not show it, if it is none."""
         if not self.token_file:
+            if self.token and not _VISIBLE.fullmatch(self.token):
+                raise SettingsError("The setting token is wrong: a token is one word of visible ASCII.")
             return self.token
         try:
-            return Path(self.token_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"Cannot read token_file {self.token_file}: {error}.") from error
+            data, _ = fs.read_regular(Path(self.token_file).expanduser(), _MOST_TOKEN)
+        except OSError as error:
+            raise SettingsError(f"Cannot read token_file {self.token_file}: {error.strerror}.") from error
+        token = data.decode("latin-1").strip()
+        if not _VISIBLE.fullmatch(token):
+            raise SettingsError(f"The file token_file {self.token_file} must hold one token of visible ASCII.")
+        return token
+
+    def check(self) -> None:
+        """SettingsError says what could never match, and what to write instead."""
+        for host in self.allowed_hosts:
+            if "*" in host or split_host(host) is None:
+                raise SettingsError(
+                    f"The setting allowed_hosts is wrong: {host} is no host. Write what stands between // and the next "
+                    "slash in a browser, such as models.example or models.example:8443."
+                )
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin) or origin.endswith(
+                _GOES_WITHOUT_SAYING.get(origin.partition(":")[0], "/")
+            ):
+                raise SettingsError(
+                    f"The setting allowed_origins is wrong: {origin} is no web origin. Write scheme, host and port as "
+                    "a browser sends them, in lower case and without a slash at the end, such as https://dash.example."
+                )
 
 
 def is_loopback(host: str) -> bool:

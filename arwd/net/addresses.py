@@ -70,6 +70,9 @@ _TABLE: Final = (  # the first that fits
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _LOOPBACK: Final = ipaddress.IPv6Address("::1")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+_ISATAP: Final = 0x0000_5EFE
+"""What stands before the IPv4 address in an interface identifier (RFC 5214); one bit says whether that is unique."""
+_ISATAP_MASK: Final = 0xFDFF_FFFF
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 _EMBEDS_IPV4: Final = {  # network -> how far the IPv4 address lies from the right end, in bits
     _MAPPED: 0,
@@ -95,12 +98,23 @@ def kind_of(address: Address) -> Kind:
     for kind, blocks in _TABLE:
         if _within(address, blocks):
             return kind
-    if address.version == 4 or address in _GLOBAL_UNICAST:
+    inner = carried(address)
+    if inner is not None and kind_of(inner) is Kind.GUARDED:
+        return Kind.GUARDED
+    is_public_inside = inner is None or kind_of(inner) is Kind.PUBLIC
+    if address.version == 4 or (address in _GLOBAL_UNICAST and is_public_inside):
         return Kind.PUBLIC
-    if address in _LOCAL_NAT64:  # where the IPv4 address lies is the network's own affair, mostly at the end
-        carried = kind_of(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-        return Kind.GUARDED if carried is Kind.GUARDED else Kind.PRIVATE
     return Kind.PRIVATE
+
+
+def carried(address: Address) -> ipaddress.IPv4Address | None:
+    """PURE: the IPv4 address that an IPv6 address may lead on to, where only the network can tell."""
+    if address.version == 4:
+        return None
+    # NAT64 of a local network: where the address lies is that network's own affair, mostly at the end.
+    if address in _LOCAL_NAT64 or int(address) >> 32 & _ISATAP_MASK == _ISATAP:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return None
 
 
 def networks(setting: str, texts: Iterable[str]) -> tuple[Network, ...]:
@@ -150,7 +164,8 @@ class AddressPolicy:
             return "this is arwd's own address"
         if kind is Kind.NOWHERE:
             return "its address is unspecified, multicast or reserved, which no one machine has"
-        if _within(address, self._deny) or _within(literal, self._deny):
+        inner = carried(address)
+        if any(_within(each, self._deny) for each in (address, literal, *(() if inner is None else (inner,)))):
             return "the setting egress_deny forbids its address"
         opened_by = [each for each in self._allow if _within(address, (each,)) or _within(literal, (each,))]
         if kind is Kind.PUBLIC or any(each.num_addresses == 1 for each in opened_by):
@@ -160,7 +175,7 @@ class AddressPolicy:
         if opened_by:
             return None
         if after_public:
-            return "a public server sent us on to a private address; egress_allow can open it"
+            return "a server, public or behind the proxy, sent us on to a private address; egress_allow can open it"
         if self.is_exposed:
             return "its address is private, and arwd listens beyond this machine; egress_allow can open it"
         return None

@@ -1,13 +1,12 @@
 """Tokens for others. Rule: a token goes to the one origin it was set for, and is looked up anew for every hop."""
 
 import ipaddress
-import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from arwd import fs
 from arwd.errors import SettingsError
 from arwd.net.urls import Origin, fault_in, literal, origin_of
 
@@ -44,9 +43,20 @@ def read(setting: Mapping[str, str], kept_by_manager: Iterable[Path]) -> Credent
         origin = _origin(text)
         if origin in found:
             raise SettingsError(f"The setting credentials names {origin} twice.")
-        path = Path(file).expanduser()
+        path = _path(file, origin)
         found[origin] = _token(path, origin, is_guarded=path.parent in trusted)
     return Credentials(found)
+
+
+def _path(text: str, origin: Origin) -> Path:
+    """The path of a token file. What may be the token itself is never repeated."""
+    path = Path(text).expanduser()
+    if "/" not in text or not path.parent.is_dir():
+        raise SettingsError(
+            f"What credentials says for {origin} is no path of a file in a directory that exists. Write the token into "
+            "a file, run chmod 600 on it, and give its path, such as /etc/arwd/hub.token or ./hub.token."
+        )
+    return path
 
 
 def _origin(text: str) -> Origin:
@@ -56,7 +66,8 @@ def _origin(text: str) -> Origin:
             "https://models.example:8443, to a file; an entry is something else."
         )
     origin = origin_of(text)
-    address = literal(origin.host)
+    # No other name below localhost: who answers for one is up to the resolver.
+    address = literal(origin.host) if origin.host in ("localhost", literal(origin.host)) else None
     if origin.scheme == "http" and not (address and ipaddress.ip_address(address).is_loopback):
         raise SettingsError(
             f"The setting credentials is wrong: {origin} would send its token unencrypted. Use https; http is for this "
@@ -67,16 +78,10 @@ def _origin(text: str) -> Origin:
 
 def _token(path: Path, origin: Origin, *, is_guarded: bool) -> str:
     try:
-        # A pipe in its place must not hang the start.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            about = os.fstat(descriptor)
-            data = file.read(_MOST + 1) if stat.S_ISREG(about.st_mode) else None
+        data, status = fs.read_regular(path, _MOST + 1)
     except OSError as error:
         raise SettingsError(f"Cannot read the token file {path} for {origin}: {error.strerror}.") from error
-    if data is None:
-        raise SettingsError(f"The token file {path} for {origin} is no regular file.")
-    if about.st_mode & 0o077 and not is_guarded:
+    if status.st_mode & 0o077 and not is_guarded:
         raise SettingsError(f"Others can read the token file {path} for {origin}: run chmod 600 {path}")
     token = data.decode("latin-1").strip()
     if len(data) > _MOST or not _VISIBLE.fullmatch(token):

@@ -4,9 +4,13 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
+from arwd import fs
 from arwd.errors import SettingsError
 from arwd.net import addresses, credentials, proxies
 from arwd.net.options import Options
+
+_MOST_BUNDLE = 16 << 20
+"""Bytes of a bundle that are read: the largest have one."""
 
 
 class Egress:
@@ -34,12 +38,17 @@ def _trust(bundle: str) -> ssl.SSLContext | bool:
     """Whose certificates are believed: the system's authorities, and those of the bundle."""
     if not bundle:
         return True
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(("http/1.1",))
     try:
-        context.load_verify_locations(cafile=Path(bundle).expanduser())
-    except ssl.SSLError as error:
-        raise SettingsError(f"The file ca_bundle {bundle} holds no certificates in PEM form.") from error
+        data, _ = fs.read_regular(Path(bundle).expanduser(), _MOST_BUNDLE)
     except OSError as error:
         raise SettingsError(f"Cannot read the file ca_bundle {bundle}: {error.strerror}.") from error
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(("http/1.1",))
+    # Whom the bundle names is trusted for himself: an intermediate, or one server's certificate, needs no root.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        # What stands between certificates is for people, in whatever encoding.
+        context.load_verify_locations(cadata=data.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?"))
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingsError(f"The file ca_bundle {bundle} holds no certificates in PEM form.") from error
     return context

@@ -8,10 +8,14 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from arwd.errors import SettingsError
+from arwd.net import addresses
 from arwd.net.urls import origin_of
 
 ENVIRONMENT: Final = "environment"
 _URL: Final = re.compile(r"(?i)https?://[^\s/?#]+/?")
+_WITH_PORT: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
+_PREFIX: Final = re.compile(r"(?:\d{1,3}\.){1,3}\*?", re.ASCII)
+"""The beginning of an IPv4 address, as older programs take it."""
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -84,12 +88,19 @@ def _matches(exception: str, host: str, port: int) -> bool:
     """PURE: does an entry of `NO_PROXY` mean this host?"""
     if exception == "*":
         return True
+    if (with_port := _WITH_PORT.fullmatch(exception)) is not None:
+        return int(with_port["port"]) == port and _matches(with_port["host"], host, port)
     try:
-        address, network = ipaddress.ip_address(host), ipaddress.ip_network(exception.strip("[]"), strict=False)
+        address = addresses.parse(host)
     except ValueError:
-        name, colon, entry_port = exception.rpartition(":")
-        if colon and entry_port.isdecimal() and exception.count(":") == 1:
-            return int(entry_port) == port and _matches(name, host, port)
-        name = exception.removeprefix("*").lstrip(".")
+        name, host = exception.removeprefix("*").strip("."), host.rstrip(".")
         return bool(name) and (host == name or host.endswith(f".{name}"))
+    if _PREFIX.fullmatch(exception):
+        return str(address).startswith(exception.removesuffix("*"))
+    try:
+        network = ipaddress.ip_network(exception.strip("[]"), strict=False)
+    except ValueError:
+        return False
+    if network.num_addresses == 1:
+        return address == addresses.parse(str(network.network_address))
     return address.version == network.version and address in network

@@ -180,7 +180,7 @@ async def test_who_is_reached_through_a_proxy_cannot_send_us_inside(proxy: Proxy
     for location in inside:
         origin.script(Status(302, {"Location": location}), Serve())
         async with through("environment", environ={"HTTP_PROXY": proxy.url(), "NO_PROXY": "127.0.0.1"}) as session:
-            with pytest.raises(errors.BlockedAddress, match="public server sent us on"):
+            with pytest.raises(errors.BlockedAddress, match="public or behind the proxy, sent us on"):
                 await fetch(session, "http://models.example/m.gguf")
     assert len(proxy.heads) == len(inside)
     assert len(origin.requests) == len(inside)

@@ -1,6 +1,7 @@
 """Whose word is taken for who a server is. The wrong ones are told apart, and each sentence says what to do."""
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -85,6 +86,24 @@ async def test_a_self_signed_certificate_can_be_trusted_by_itself(authority: Aut
     async with secured(data, certificate) as origin:
         assert await fetch(opened, url(origin)) == data
     await opened.close()
+
+
+async def test_one_server_s_certificate_is_trusted_without_its_authority(
+    good: Certificate, data: bytes, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes("# Für uns: Häuser, 東京\r\n".encode() + good.certificate.read_bytes().replace(b"\n", b"\r\n"))
+    opened = net.Session(egress(ca_bundle=str(bundle)))
+    async with secured(data, good) as origin:
+        assert await fetch(opened, url(origin)) == data
+    await opened.close()
+
+
+def test_a_pipe_and_a_directory_in_place_of_a_bundle_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(SettingsError, match="Cannot read the file ca_bundle"):
+            egress(ca_bundle=str(path))
 
 
 @pytest.mark.parametrize("is_reset", [True, False])

@@ -110,6 +110,21 @@ async def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert_refused(ended, FAILED, port, "in use", "--port 0")
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("a..b", ("a..b", "no address of this machine", "127.0.0.1")),
+        ("x" * 64, ("no address of this machine",)),
+        ("no such host", ("no such host", "no address of this machine")),
+        ("192.0.2.1", ("192.0.2.1", "no such address", "--host")),
+    ],
+)
+async def test_a_host_that_is_not_ours_is_named(tmp_path: Path, host: str, words: tuple[str, ...]) -> None:
+    command = serve(tmp_path / "state", "--host", host)
+    ended = await processes.run(*command, environ={"ARWD_TOKEN": "t0ken"}, home=tmp_path)
+    assert_refused(ended, FAILED, *words)
+
+
 async def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     ended = await processes.run(*serve(tmp_path / "state"), home=tmp_path)

@@ -1,5 +1,7 @@
 """First one wins: flag, `ARWD_*`, ARW's variables, the file, the service manager, the default. Mistakes are named."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +102,42 @@ def test_a_file_sets_what_it_names(file: Path) -> None:
 
 def test_the_manager_s_directories_are_looked_into(tmp_path: Path, file: Path) -> None:
     file.write_text("port = 9002\n")
-    (tmp_path / "arwd.token").write_text("from the credential\n")
+    (tmp_path / "arwd.token").write_text("from-the-credential\n")
     loaded = load({}, {"CONFIGURATION_DIRECTORY": f"{tmp_path}:/elsewhere", "CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert loaded.server.port == 9002
-    assert loaded.auth.secret() == "from the credential"
+    assert loaded.auth.secret() == "from-the-credential"
+
+
+def test_hosts_and_origins_as_browsers_send_them_are_taken() -> None:
+    hosts, origins = "models.example, [fd00::1]:8443", "https://dash.example:8443, tauri://localhost, http://[::1]:3000"
+    loaded = load({}, {"ARWD_ALLOWED_HOSTS": hosts, "ARWD_ALLOWED_ORIGINS": origins})
+    assert len(loaded.auth.allowed_hosts + loaded.auth.allowed_origins) == 5
+
+
+@pytest.mark.parametrize("token", ["two words", "t\n", "tür", "a\tb", " t0ken"])
+def test_a_token_is_one_word_and_is_not_repeated(token: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="one word of visible ASCII") as caught:
+        load({}, {"ARWD_TOKEN": token}).auth.secret()
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"t\xc3\xbcr", b"a\x00b"])
+def test_a_token_file_holds_one_token(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(SettingsError, match="one token of visible ASCII"):
+        load({}, {"ARWD_TOKEN_FILE": str(tmp_path / "token")}).auth.secret()
+
+
+def test_a_token_file_may_be_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text("t0ken\n")
+    assert load({}, {"ARWD_TOKEN_FILE": "~/token"}).auth.secret() == "t0ken"
+
+
+def test_a_pipe_in_place_of_a_token_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="no regular file"):
+        load({}, {"ARWD_TOKEN_FILE": str(tmp_path / "pipe")}).auth.secret()
 
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -142,6 +176,25 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({}, {}, "egress_allow = 3", r"egress_allow \(from .*arwd\.toml\) is wrong"),
         ({}, {"ARWD_MAX_FILE_SIZE": "0"}, "", "max_file_size is wrong: 0 is below 1"),
         ({}, {"ARWD_QUOTA": "0"}, "", "quota is wrong: 0 is below 1"),
+        *(
+            ({}, {"ARWD_ALLOWED_HOSTS": each}, "", f"allowed_hosts is wrong: {re.escape(each)} is no host")
+            for each in ("http://x", "x/", "*", "*.example", "a b", "x:", "u@x")
+        ),
+        *(
+            ({}, {"ARWD_ALLOWED_ORIGINS": each}, "", f"allowed_origins is wrong: {re.escape(each)} is no web origin")
+            for each in (
+                "*",
+                "dash.example",
+                "https://dash.example/",
+                "https://Dash.example",
+                "https://dash.example:443",
+                "http://dash.example:80",
+                "https://u@dash.example",
+                "null",
+                "https://*.example",
+                "https://",
+            )
+        ),
         ({}, {"ARWD_QUOTA": "10GB"}, "", "quota .*is wrong"),
     ],
 )

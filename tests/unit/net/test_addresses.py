@@ -27,13 +27,17 @@ V6 = {
     Kind.NOWHERE: ["::", "ff02::1", "ff0e::1", "ffff::"],
     Kind.GUARDED: [
         "fe80::1", "fe80::1%eth0", "febf::1", "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
-        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe", "2606:4700::5efe:a9fe:a9fe",
     ],
     Kind.PRIVATE: [
         "::1", "fc00::1", "fd00::1", "fdff::1", "fec0::1", "fd00:ec2::255", "100::1", "2001::1", "2001:1ff::1",
-        "2001:db8::1", "3fff::1", "4000::1", "1fff::1", "64:ff9b:1::101:101", "64:ff9b:1::1",
+        "2001:db8::1", "3fff::1", "4000::1", "1fff::1", "64:ff9b:1::101:101", "64:ff9b:1::1", "2606:4700::5efe:a00:1",
+        "2606:4700::200:5efe:7f00:1", "fd00::5efe:101:101",
     ],
-    Kind.PUBLIC: ["2000::1", "2001:200::1", "2003::1", "2606:4700::1111", "2a00::1", "3ffe::1"],
+    Kind.PUBLIC: [
+        "2000::1", "2001:200::1", "2003::1", "2606:4700::1111", "2a00::1", "3ffe::1",
+        "2606:4700::5efe:101:101", "2606:4700::200:5eff:a00:1",
+    ],
 }  # fmt: skip
 V4 = {Kind.NOWHERE: NOWHERE, Kind.GUARDED: GUARDED, Kind.PRIVATE: PRIVATE, Kind.PUBLIC: PUBLIC}
 
@@ -57,6 +61,19 @@ def test_an_address_has_its_kind_in_every_disguise(kind: Kind, address: str) -> 
 @pytest.mark.parametrize(("kind", "address"), [(kind, each) for kind, all_ in V6.items() for each in all_])
 def test_ipv6_has_kinds_too(kind: Kind, address: str) -> None:
     assert kind_of(parse(address)) is kind
+
+
+@pytest.mark.parametrize(
+    "address", ["64:ff9b:1::101:101", "64:ff9b::101:101", "2606:4700::5efe:101:101", "2002:101:101::"]
+)
+def test_a_denied_network_is_denied_in_every_disguise(address: str) -> None:
+    assert policy(own=LOCAL).refusal(address, 80) is None
+    assert "egress_deny" in str(policy(deny=("1.1.1.0/24",), own=LOCAL).refusal(address, 80))
+
+
+def test_so_it_is_behind_the_nat64_of_a_local_network() -> None:
+    assert policy(own=LOCAL).refusal("64:ff9b:1::101:101", 80) is None
+    assert "egress_deny" in str(policy(deny=("1.1.1.0/24",), own=LOCAL).refusal("64:ff9b:1::101:101", 80))
 
 
 @given(st.ip_addresses(v=4))

@@ -75,6 +75,14 @@ def test_a_missing_file_a_directory_and_a_pipe_are_refused_at_once(tmp_path: Pat
             credentials.read({"https://a.example": str(tmp_path / name)}, [])
 
 
+@pytest.mark.parametrize("text", [TOKEN, "", ".", "c2VjcmV0/c2VjcmV0Cg==", "/nowhere/hub.token", "~/nowhere/hub.token"])
+def test_a_token_in_place_of_its_file_is_not_repeated(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"for https://a\.example is no path of a file .* chmod 600") as caught:
+        credentials.read({"https://a.example": text}, [])
+    said = str(caught.value).replace("./hub.token", "")
+    assert not text.strip("./") or text not in said
+
+
 @pytest.mark.parametrize(
     "origin",
     [
@@ -88,7 +96,16 @@ def test_what_is_no_origin_is_refused(file: Path, origin: str) -> None:
         credentials.read({origin: str(file)}, [])
 
 
-@pytest.mark.parametrize("origin", ["http://hub.example", "http://10.0.0.1:8080", "http://[fd00::1]"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://hub.example",
+        "http://10.0.0.1:8080",
+        "http://[fd00::1]",
+        "http://hub.localhost",
+        "http://localhost.",
+    ],
+)
 def test_no_token_travels_unencrypted(file: Path, origin: str) -> None:
     with pytest.raises(SettingsError, match="unencrypted"):
         credentials.read({origin: str(file)}, [])
