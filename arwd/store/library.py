@@ -183,7 +183,10 @@ def load(cursor: sqlite3.Cursor) -> list[Model]:
 
 
 def _place(part: Path, final: Path, checked: Checked, *, replaces: bool) -> None:
-    if not found.is_file(final, checked):
+    if found.is_file(final, checked):
+        if found.is_file(part, checked):
+            part.unlink()  # the same file: it was linked once more before it was known to be in place
+    else:
         if not found.is_file(part, checked):
             raise PartChanged(f"{part.name} is not the file that was checked")
         if replaces:

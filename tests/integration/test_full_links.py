@@ -27,6 +27,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "the directory": (fs, "fsync_directory", lambda path: path.name == "models"),
     "the rename": (fs, "rename_without_replacing", any_call),
     "the final directory": (library, "_place", any_call),
+    "once it is in place": (fs, "fsync_directory", lambda path: (path / "m.gguf").exists()),
 }
 
 
@@ -38,7 +39,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arwd.jobs.dispatch.PATIENCE", 0.2)
 
 
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("place", PLACES)
 async def test_wherever_a_link_meets_a_full_disk_the_job_waits_and_is_complete_without_a_second_download(
     daemon: Running, origin: Origin, data: bytes, monkeypatch: pytest.MonkeyPatch, place: str, times: int
