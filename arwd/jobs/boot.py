@@ -80,15 +80,17 @@ def _drop_doomed(files: list[Doomed], rooms: Rooms, parts: _Parts) -> None:
     owned = {model.name for model in rooms.library} | set(parts)
     for file in files:
         # Nor is it the condemned file any more if somebody put one of his own there.
-        if file.name not in owned and library.is_same(rooms.layout.final(file.name), file):
-            _drop(rooms.layout.final(file.name))
-        rooms.bus.publish(changes=(library.bury(file),))
+        path = rooms.layout.final(file.name)
+        if file.name not in owned and library.is_same(path, file):
+            _drop(path)
+        if file.name in owned or library.is_gone(path, file):
+            rooms.bus.publish(changes=(library.bury(file),))
 
 
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
     # Where a control file vouches for what has the name now, a job was cut off in the middle of replacing it.
     replaced = {name for name, known in parts.items() if known.checked is not None}
-    changed = [model for model in rooms.library if not rooms.library.is_unchanged(model)]
+    changed = [model for model in rooms.library if library.is_gone(rooms.library.path(model), model)]
     for model in [model for model in changed if model.name not in replaced]:
         log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
         rooms.library.drop(model.id)

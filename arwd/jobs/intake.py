@@ -5,6 +5,7 @@ so that a hundred equal requests at once make one job.
 """
 
 import asyncio
+import contextlib
 
 from arwd import events
 from arwd.database import Change
@@ -109,8 +110,9 @@ class Intake:
     def _recorded(self, worker: Worker, accepted: asyncio.Future[None]) -> None:
         if accepted.exception() is not None:
             self._roster.dismiss(worker)
-            ledger.drop_secret(self._rooms.layout.secret(worker.job.job_id))
             worker.finished.set()
+            with contextlib.suppress(OSError):  # the next start removes it
+                ledger.drop_secret(self._rooms.layout.secret(worker.job.job_id))
         elif worker.job.state is State.QUEUED:
             self._dispatcher.offer(worker)
 

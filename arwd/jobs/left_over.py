@@ -47,5 +47,5 @@ async def unlist(publish: Callable[[After | None], Awaitable[None]], remove: Aft
 
 def bury(rooms: Rooms, model: Model) -> None:
     """A condemned file was unlinked: write that down. If it is still there, the next life tries again."""
-    if not library.is_same(rooms.library.path(model), model):
+    if library.is_gone(rooms.library.path(model), model):
         rooms.bus.publish(changes=(library.bury(model),))

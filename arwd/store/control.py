@@ -103,11 +103,13 @@ def taken_over(blank: ControlFile, said: ControlFile, *, held: int, is_checked: 
     # Another address may serve the same file; its validator says nothing of the one that was kept.
     validator = said.validator if said.url == blank.url else None
     known = replace(blank, size=said.size, validator=validator, synced=min(said.synced, held), prefix=said.prefix)
+    return replace(known, checked=said.checked) if is_checked and is_answer(blank, said) else known
+
+
+def is_answer(blank: ControlFile, said: ControlFile) -> bool:
+    """PURE: is what was checked what this job wants?"""
     # What was checked for another job was not asked for by this one: its own digest decides, or the server.
-    if not is_checked or said.checked is None:
-        return known
-    is_same_job = said.job_id == blank.job_id
-    return replace(known, checked=said.checked) if is_same_job or said.checked.sha256 == blank.sha256 else known
+    return said.checked is not None and (said.job_id == blank.job_id or said.checked.sha256 == blank.sha256)
 
 
 def write(path: Path, control: ControlFile) -> None:

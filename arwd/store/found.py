@@ -33,6 +33,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes without a control file: another program left them."""
     is_checked: bool = False
     """The very file that was checked is here, as the part or under its final name."""
+    is_placed: bool = False
+    """It is under its final name only."""
 
 
 def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Found:  # noqa: FBT001 (for a thread)
@@ -52,7 +54,10 @@ def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Fo
     if not is_ours and not control.is_wanted(wanted, known):
         return Found(use="discard")
     if known.checked is not None and is_checked(layout, name, known.checked):
-        return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True)
+        is_placed = not is_file(layout.part(name), known.checked)
+        if is_placed and claim.is_own and not control.is_answer(wanted, known):
+            return Found(use="begin anew")  # it is the finished file, which stays until there is another
+        return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True, is_placed=is_placed)
     held = trusted(there, known, control.boot_id())
     lost = 0 if held else max(there, known.synced)
     return Found(use="go on" if held or is_free else "discard", control=known, held=held, lost=lost)

@@ -52,11 +52,15 @@ class Kept:
         with fs.translate_errors(f"cannot look for {self.path.name}"):
             return await fs.in_thread(found.look, self._layout, self._claim, self.blank, is_ours)
 
-    def take_over(self, there: Found) -> None:
-        """It is ours."""
+    async def take_over(self, there: Found) -> None:
+        """It is ours. StorageError."""
         assert there.control is not None
-        self.known = control.taken_over(self.blank, there.control, held=there.held, is_checked=there.is_checked)
-        self.held = there.held
+        known = control.taken_over(self.blank, there.control, held=there.held, is_checked=there.is_checked)
+        if there.is_placed and known.checked is None:
+            # It was checked for a job that failed behind its rename. Nobody lists it, and for this one it is a part.
+            with fs.translate_errors(f"cannot take {self._claim.settled} back"):
+                await fs.in_thread(fs.rename_without_replacing, self._layout.final(self._claim.settled), self.path)
+        self.held, self.known = there.held, known
 
     async def link(self, source: Path, *, sha256: str, size: int, mtime_ns: int) -> bool:
         """Be a second name of a finished file, in place of what is held. False where that cannot be: nothing changed.

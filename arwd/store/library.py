@@ -163,10 +163,19 @@ def load_doomed(cursor: sqlite3.Cursor) -> list[Doomed]:
 def is_same(path: Path, file: Doomed | Model) -> bool:
     """Is the file there still this one (size and modification time)? Blocks."""
     try:
-        status = path.stat(follow_symlinks=False)
+        status = fs.status_of(path)
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
+    return status is not None and (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
+
+
+def is_gone(path: Path, file: Doomed | Model) -> bool:
+    """Is this file surely not there any more? A disk that does not answer says nothing. Blocks."""
+    try:
+        status = fs.status_of(path)
+    except OSError:
+        return False
+    return status is None or (status.st_size, status.st_mtime_ns) != (file.bytes, file.mtime_ns)
 
 
 def _doomed(model: Model) -> Doomed:

@@ -26,7 +26,10 @@ class Names:
         self._reserved: dict[str, str] = {}  # folded name -> model id
 
     def settle(self, wanted: str, model_id: str, *, own: str | None = None) -> str:
-        """Reserve `wanted`, or the nearest free name. `own` is the name of the file that this id holds already."""
+        """Reserve `wanted`, or the nearest free name. `own` is the name of the file that this id holds already.
+
+        StorageError.
+        """
         if own is not None and _fold(own) == _fold(wanted):
             self._reserved[_fold(own)] = model_id
             return own
@@ -49,7 +52,8 @@ class Names:
             del self._reserved[_fold(name)]
 
     def _taken(self, model_id: str) -> set[str]:
-        on_disk = {_fold(_stripped(entry)) for entry in os.listdir(self._directory)}
+        with fs.translate_errors("cannot look which names are free"):
+            on_disk = {_fold(_stripped(entry)) for entry in os.listdir(self._directory)}
         return on_disk | {name for name, owner in self._reserved.items() if owner != model_id}
 
 
@@ -81,7 +85,7 @@ class Claim:
         return self.name is not None
 
     def settle(self, suggested: str | None) -> None:
-        """Decide on a free name, unless that was done. `suggested` is the server's."""
+        """Decide on a free name, unless that was done. `suggested` is the server's. StorageError."""
         if self.name is None:
             self.name = self._names.settle(self._preferred(suggested), self._job.id, own=self._own_name)
 

@@ -89,10 +89,9 @@ class Part:
             return 0
         self.is_taken_up = False
         there = await self._kept.look(is_ours=is_ours)
-        self.is_taken_up = True
         match there.use:
             case "go on":
-                self._kept.take_over(there)
+                await self._kept.take_over(there)
                 self.is_pieced = there.held > 0
                 self.length_known = self.checked is None or self.checked.length_known
             case "prove":
@@ -101,6 +100,7 @@ class Part:
                 await self.discard()
             case "leave":
                 self._claim.give_up()
+        self.is_taken_up = True
         return there.lost
 
     async def begin(
