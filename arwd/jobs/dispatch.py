@@ -4,6 +4,7 @@ Rule: of the jobs that were given one digest, one at a time fetches; a job that 
 """
 
 import asyncio
+import contextlib
 
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import PATIENCE, Roster
@@ -38,9 +39,7 @@ class Dispatcher:
         if holder is None:
             self._line_up(worker, sha256)
         else:
-            link = asyncio.get_running_loop().create_task(self._link(worker, sha256, holder))
-            self._links[worker] = link
-            link.add_done_callback(lambda _: self._links.pop(worker))
+            self._links[worker] = asyncio.get_running_loop().create_task(self._link(worker, sha256, holder))
 
     def leader(self, sha256: str, *, but: str) -> Worker | None:
         """The job of another id that fetches these bytes."""
@@ -55,8 +54,12 @@ class Dispatcher:
 
         The caller has a client to answer, and a full disk may take nothing for hours.
         """
-        if worker in self._links:
-            await asyncio.wait([self._links[worker]], timeout=PATIENCE)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                if worker in self._links:
+                    await asyncio.shield(self._links[worker])
+                if worker.job.is_final:
+                    await worker.finished.wait()
 
     def freed(self, worker: Worker) -> None:
         """The slot is no longer needed."""
@@ -111,7 +114,12 @@ class Dispatcher:
         return [worker for worker in workers if worker.job.state is State.QUEUED and not worker.is_canceling]
 
     async def _link(self, worker: Worker, sha256: str, holder: Model) -> None:
-        if not await worker.have(holder) and worker.job.state is State.QUEUED:
+        try:
+            is_linked = await worker.have(holder)
+        finally:
+            # In the step in which it is decided: whoever resumes the job next must not find it undecided.
+            del self._links[worker]
+        if not is_linked and worker.job.state is State.QUEUED:
             self._line_up(worker, sha256)
 
     def _line_up(self, worker: Worker, sha256: str) -> None:

@@ -67,7 +67,7 @@ class Intake:
                     await self._dispatcher.resume(worker)
                     return admission.Outcome(kind="resumed", job=worker.job)
                 case admission.AwaitCancel():
-                    await worker.finished.wait()
+                    await self._roster.over(worker)
 
     def employ(self, job: Job, url: str) -> Worker:
         """A worker for this job; `url` in full."""

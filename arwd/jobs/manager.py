@@ -67,6 +67,7 @@ class Manager:
         worker = self._worker_or_tell(model_id)
         if worker is not None:
             await worker.stop(Trigger.PAUSE)
+            await self.roster.settled(model_id)
             if worker.job.state is State.PAUSED:
                 self._dispatcher.let_go(worker)
         return None if worker is None else worker.job
@@ -96,7 +97,7 @@ class Manager:
                 )
                 left_over.bury(self._rooms, model)
             except errors.StorageError:
-                if self._rooms.library.get(model_id) is None:
+                if self._rooms.library.get(model_id) is None and self._rooms.library.is_unchanged(model):
                     self._rooms.library.put(model)  # it is still there
                 raise
         elif not was_there:

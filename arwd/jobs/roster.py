@@ -1,6 +1,7 @@
 """Which jobs there are: the unfinished ones with their workers, the final ones as records, the newest of each id."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 
 from arwd import errors
@@ -9,6 +10,8 @@ from arwd.model import Job
 
 PATIENCE = 2.0
 """Seconds that anybody waits for the last word of a job to be written down: while the disk is full there is none."""
+_LOOKS = 5
+"""So often as long, while the disk is only slow."""
 
 
 class Roster:
@@ -53,17 +56,24 @@ class Roster:
 
     async def settled(self, model_id: str) -> None:
         """Return when no job of this id that is over has anything left to do with its files. StorageError: not soon."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while (worker := self.settling(model_id)) is not None:
+        while (worker := self.settling(model_id)) is not None:
+            await self.over(worker)
+
+    async def over(self, worker: Worker) -> None:
+        """Return when nothing of this job, which is ending, is left to do. StorageError: not soon."""
+        for _ in range(_LOOKS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
                     await worker.finished.wait()
-        except TimeoutError as error:
-            assert worker is not None
-            family = errors.StorageError if worker.refusal is None else type(worker.refusal)
-            raise family(
-                f"What became of the last job of {model_id} cannot be written down yet: "
-                f"{worker.refusal or 'the disk is slow'}. arwd tries again by itself; if the disk is full, make room."
-            ) from error
+            if worker.finished.is_set():
+                return
+            if worker.refusal is not None:
+                break
+        family = errors.StorageError if worker.refusal is None else type(worker.refusal)
+        raise family(
+            f"What became of the last job of {worker.job.id} cannot be written down yet: "
+            f"{worker.refusal or 'the disk is slow'}. arwd tries again by itself; if the disk is full, make room."
+        )
 
     def employ(self, worker: Worker) -> None:
         """An unfinished job joins."""

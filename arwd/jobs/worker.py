@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arwd import errors, events
-from arwd.database import After, Change
-from arwd.events import Fact
 from arwd.jobs import facts, held, ledger, left_over
 from arwd.jobs.progress import Progress
 from arwd.jobs.record import NOT_PAUSED, Record
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.tolerance import tolerated
-from arwd.jobs.work import Unchanged, Whole, Work
+from arwd.jobs.work import Ending, Unchanged, Whole, Work
 from arwd.model import Job, Model
 from arwd.states import TRANSITIONS, State, Trigger
 from arwd.store.parts import Part
@@ -162,10 +160,10 @@ class Worker:
             await self._fail(errors.ArwdError(f"a fault in arwd itself: {type(error).__name__}"))
 
     async def _finish(self, found: Whole | Unchanged) -> None:
-        ending = self._work.keep(found.model) if isinstance(found, Unchanged) else await self._work.place(found)
-        await asyncio.shield(self._conclude(*ending.news, changes=ending.changes, after=ending.tidy))
-        for old in ending.outdated:
-            left_over.bury(self._rooms, old)
+        if isinstance(found, Unchanged):
+            self._conclude(self._work.keep(found.model))
+        else:
+            self._conclude(await self._work.place(found))
 
     async def _wait_for_room(self, error: errors.DiskFull) -> None:
         """Pause, until there is room for what is still to come."""
@@ -187,17 +185,15 @@ class Worker:
         job = self._record.close(Trigger.FAIL, code=error.code, error=sentence, name=self._part.name)
         log.warning("Job %s failed: %s", job.job_id, sentence, extra={"event": "job_failed", "code": error.code})
         last = facts.milestone(job, "error", code=error.code, error=sentence, **error.details())
-        await asyncio.shield(self._conclude(last, after=self._forget_secret))
+        self._conclude(Ending(news=(last,), tidy=self._forget_secret))
 
-    def _conclude(
-        self, *news: Fact, changes: tuple[Change, ...] = (), after: After | None = None
-    ) -> asyncio.Task[None]:
-        """Tell the last word, then free what the job held: a task of its own, whatever becomes of its caller."""
-        self._ending = asyncio.get_running_loop().create_task(
-            self._record.conclude(*news, changes=changes, after=after)
-        )
-        self._ending.add_done_callback(lambda _: self._end())
-        return self._ending
+    def _conclude(self, ending: Ending) -> None:
+        """Tell the last word, then free what the job held: a task of its own. Nobody waits for it in the mailbox, as
+        a full disk may refuse it for hours; `finished` says when it is over.
+        """
+        telling = self._record.conclude(*ending.news, changes=ending.changes, after=ending.tidy)
+        self._ending = asyncio.get_running_loop().create_task(telling)
+        self._ending.add_done_callback(lambda _: self._end(ending.outdated))
 
     async def _bequeath(self) -> None:
         """Leave the bytes to a job that waits for them."""
@@ -232,7 +228,7 @@ class Worker:
             await self._bequeath()
             await self._discard()
             job = self._record.close(intent, name=None)
-            await self._conclude(facts.milestone(job, "canceled"), after=self._forget_secret)
+            self._conclude(Ending(news=(facts.milestone(job, "canceled"),), tidy=self._forget_secret))
         elif intent is Trigger.PAUSE:
             fields = {"name": name, "paused_by": "user", "waiting_for": None}
             self._record.move(intent, "paused", fields=fields)
@@ -242,8 +238,10 @@ class Worker:
     def _forget_secret(self) -> None:
         ledger.drop_secret(self._secret)
 
-    def _end(self) -> None:
+    def _end(self, outdated: tuple[Model, ...]) -> None:
         self._part.release()
         self.finished.set()
         self._employer.freed(self)
         self._employer.settled(self)
+        for old in outdated:
+            left_over.bury(self._rooms, old)

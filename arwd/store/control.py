@@ -152,7 +152,7 @@ def discard(layout: Layout, name: str, model_id: str) -> None:
 def hand_over(layout: Layout, name: str, to: str, blank: ControlFile) -> bool:
     """Give a part to another job, under another name. False if there is none to give. Blocks; OSError."""
     said, status = read(layout.control_file(name)), fs.status_of(layout.part(name))
-    if said is None or status is None:
+    if said is None or status is None or status.st_nlink > 1:  # a link to another model's file is nobody's part
         return False
     # Vouched for before it is there: bytes of unknown origin never exist. Another boot trusts `synced` alone.
     known = taken_over(blank, said, held=status.st_size, is_checked=False)

@@ -69,6 +69,7 @@ class Kept:
         """
         scratch = self.path.with_name(f".{self._claim.settled}.link.part.json.tmp")  # a start removes such names
         try:
+            await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
             if not await fs.in_thread(fs.link, source, scratch):
                 return False
             # Looked at only now: under the name of the source there may be another file by the time it is linked.
@@ -77,10 +78,14 @@ class Kept:
                 return False
             # Vouched for before it is there, as ever.
             checked = control.checked(status, sha256, length_known=True)
-            linked = replace(self.blank, boot_id=control.boot_id(), size=size, synced=size, checked=checked)
+            linked = replace(self.blank, boot_id=control.boot_id(), size=size, checked=checked)
             async with self._saving:
                 await fs.in_thread(control.write, self.control_file, linked)
-                await fs.in_thread(os.replace, scratch, self.path)
+                try:
+                    await fs.in_thread(os.replace, scratch, self.path)
+                except OSError:
+                    await fs.in_thread(control.write, self.control_file, self.known)
+                    raise
                 self.held, self.known, self.is_unsure = size, linked, False
             await fs.in_thread(fs.fsync_directory, self.path.parent)
             return True

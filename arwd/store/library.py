@@ -3,6 +3,7 @@
 A file gets its final name in one rename after every check; nothing else in arwd makes a name below `models/`.
 """
 
+import contextlib
 import functools
 import os
 import sqlite3
@@ -199,7 +200,39 @@ def _place(part: Path, final: Path, checked: Checked, *, replaces: bool) -> None
         if not found.is_file(part, checked):
             raise PartChanged(f"{part.name} is not the file that was checked")
         if replaces:
-            os.replace(part, final)
+            _replace(part, final)
         else:
             fs.rename_without_replacing(part, final)
+            with _or_else(fs.rename_without_replacing, final, part):
+                fs.fsync_directory(final.parent)
+        return
     fs.fsync_directory(final.parent)
+
+
+def _replace(part: Path, final: Path) -> None:
+    old = part.with_name(f".{final.name}.old.part.json.tmp")  # a start removes such names
+    old.unlink(missing_ok=True)
+    is_kept = fs.link(final, old)  # until the new one is there for good
+    try:
+        os.replace(part, final)
+        with _or_else(_exchange_back, part, final, old if is_kept else None):
+            fs.fsync_directory(final.parent)
+    finally:
+        old.unlink(missing_ok=True)
+
+
+def _exchange_back(part: Path, final: Path, old: Path | None) -> None:
+    if old is not None:
+        fs.rename_without_replacing(final, part)
+        os.replace(old, final)
+
+
+@contextlib.contextmanager
+def _or_else(undo: Callable[..., None], *arguments: Path | None) -> Iterator[None]:
+    """What the disk did not make durable has not happened: a job that is canceled then must leave no file."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            undo(*arguments)
+        raise

@@ -86,14 +86,14 @@ class Part:
         """Look for what an earlier transfer left. Returns how many bytes were ours, and nothing vouches for them."""
         is_ours = self.name is not None
         if not self._claim.hold():
-            return 0
+            return self._kept.forget()
         self.is_taken_up = False
         there = await self._kept.look(is_ours=is_ours)
+        lost = there.lost if there.use == "go on" else max(there.lost, self._kept.forget())
         match there.use:
             case "go on":
                 await self._kept.take_over(there)
-                self.is_pieced = there.held > 0
-                self.length_known = self.checked is None or self.checked.length_known
+                self.is_pieced, self.length_known = there.held > 0, self.checked is None or self.checked.length_known
             case "prove":
                 self.unproven = there.bare
             case "discard":
@@ -101,7 +101,7 @@ class Part:
             case "leave":
                 self._claim.give_up()
         self.is_taken_up = True
-        return there.lost
+        return lost
 
     async def begin(
         self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None

@@ -188,3 +188,90 @@ def test_nothing_is_made_where_a_file_is_to_be_cut(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="gone"):
         fs.open_at_length(tmp_path / "part", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+# What a request waits for while nothing can be written down
+
+
+async def begun(daemon: Running, origin: Origin, model_id: str = "m", **more: str) -> None:
+    """A job in the middle of its file."""
+    origin.may_go_on = lambda place: place < 600_000
+    async with daemon.events(f"id={model_id}") as stream:
+        await daemon.download(model_id, origin.url(f"{model_id}.gguf"), **more)
+        await stream.until(lambda message: message.payload.get("downloaded", 0) >= 300_000)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_canceled_before"),
+    [
+        ("DELETE", "/models/m", False),
+        ("POST", "/models/delete", False),
+        ("DELETE", "/models/m", True),
+        ("POST", "/models/download", True),
+    ],
+)
+async def test_whoever_waits_for_the_end_of_a_running_job_is_told_that_it_cannot_be_written_down(
+    daemon: Running, origin: Origin, full: Full, method: str, path: str, is_canceled_before: bool
+) -> None:
+    await begun(daemon, origin)
+    full.is_full = lambda: True
+    async with asyncio.timeout(10.0):
+        if is_canceled_before:
+            assert (await daemon.call("POST", "/models/download/cancel", {"id": "m"}))[0] == 200
+        body = None if method == "DELETE" else {"id": "m", "url": origin.url("m.gguf")}
+        status, problem = await daemon.call(method, path, body)
+    assert (status, problem["code"]) == (507, "disk_full")
+    full.is_full = lambda: False
+    assert (await daemon.settled("m"))["status"] == "canceled"
+    assert daemon.files() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [("POST", "/models/download/pause", (200, "no-active-job")), ("DELETE", "/models/m", (507, "disk_full"))],
+)
+async def test_so_is_who_comes_while_a_link_is_being_written_down(
+    daemon: Running, origin: Origin, data: bytes, full: Full, method: str, path: str, answer: tuple[int, str]
+) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    await daemon.download("holder", origin.url("holder.gguf"), sha256=digest)
+    assert (await daemon.settled("holder"))["status"] == "complete"
+    full.is_full = (daemon.models / "m.gguf").exists
+    async with asyncio.timeout(10.0):
+        await daemon.download("m", origin.url("m.gguf"), sha256=digest)
+        status, said = await daemon.call(method, path, None if method == "DELETE" else {"id": "m"})
+    assert (status, said.get("code") or said["data"]["status"]) == answer
+    full.is_full = lambda: False
+    assert (await daemon.settled("m"))["status"] == "complete"
+
+
+async def test_a_deletion_that_could_not_be_recorded_lists_no_file_that_is_gone(
+    daemon: Running, origin: Origin, full: Full
+) -> None:
+    await daemon.download("m", origin.url())
+    assert (await daemon.settled("m"))["status"] == "complete"
+    full.is_full = lambda: True
+    assert (await daemon.call("DELETE", "/models/m"))[0] == 507
+    assert daemon.files() == []
+    assert (await daemon.call("GET", "/models"))[1] == []
+
+
+async def test_a_job_that_is_resumed_while_its_link_is_given_up_is_offered_again(
+    daemon: Running, origin: Origin, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    await begun(daemon, origin, sha256=digest)
+    await daemon.call("POST", "/models/download/pause", {"id": "m"})
+    origin.may_go_on = lambda _: True
+    await daemon.download("holder", origin.url("holder.gguf"), sha256=digest)
+    assert (await daemon.settled("holder"))["status"] == "complete"
+    manager = daemon.daemon.manager
+    # In this order they line up at the job: resume, pause, the link that the resume asked for, and one more resume.
+    asked = [asyncio.create_task(manager.resume("m")), asyncio.create_task(manager.pause("m"))]
+    while not manager._dispatcher._links:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asked.append(asyncio.create_task(manager.resume("m")))
+    await asyncio.gather(*asked)
+    assert (await daemon.settled("m"))["status"] == "complete"
+    assert (daemon.models / "m.gguf").read_bytes() == data
