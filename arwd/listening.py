@@ -40,11 +40,16 @@ def addresses(sockets: list[socket.socket]) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. StartError says why there is none."""
+    """A listening socket. StartError says why there is none, SettingsError if the host could never be one."""
     host = host.strip("[]")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise SettingsError(
+            f"The setting host is wrong: {host} has an empty part, one of more than 63 characters, or what no name may "
+            "hold. Write an address, such as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
+    except OSError as error:
         raise StartError(
             f"Cannot listen on {host}: that is no address of this machine, nor a name of one. Set host (--host, "
             "ARWD_HOST) to an address, such as 127.0.0.1, or 0.0.0.0 for all of them."

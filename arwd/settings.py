@@ -155,7 +155,7 @@ def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
     for text in value.values() if isinstance(value, dict) else (value,):
         if isinstance(text, str) and "\0" in text:
             raise SettingsError(f"The setting {name} (from {where}) is wrong: it holds a NUL character.")
-        if isinstance(text, str) and text.startswith("~") and not _has_home(text):
+        if isinstance(text, str) and text.startswith("~") and name != "token" and not _has_home(text):
             raise SettingsError(f"The setting {name} (from {where}) is wrong: its ~ names no user of this machine.")
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))

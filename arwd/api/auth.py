@@ -26,7 +26,9 @@ FAILURE_WINDOW: Final = 60.0
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _MOST_TOKEN: Final = 65_536
 """Bytes of a token file that are read."""
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_ORIGIN: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
+)
 """As browsers serialise it (RFC 6454 §6.2)."""
 _GOES_WITHOUT_SAYING: Final[Mapping[str, str]] = {"https": ":443", "http": ":80"}
 _MAX_ADDRESSES: Final = 4_096
@@ -76,9 +78,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     "slash in a browser, such as models.example or models.example:8443."
                 )
         for origin in self.allowed_origins:
-            if not _ORIGIN.fullmatch(origin) or origin.endswith(
-                _GOES_WITHOUT_SAYING.get(origin.partition(":")[0], "/")
-            ):
+            match = _ORIGIN.fullmatch(origin)
+            usual = _GOES_WITHOUT_SAYING.get(origin.partition(":")[0], "/")
+            if match is None or int(match["port"] or 0) > 65_535 or origin.endswith(usual):
                 raise SettingsError(
                     f"The setting allowed_origins is wrong: {origin} is no web origin. Write scheme, host and port as "
                     "a browser sends them, in lower case and without a slash at the end, such as https://dash.example."

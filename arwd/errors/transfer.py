@@ -37,7 +37,7 @@ class OriginUnauthorized(HttpStatus):
 
 
 class LinkExpired(OriginUnauthorized):
-    """401 or 403 from where the asked server sent us: a signed link may have expired, it is asked for a new one."""
+    """400, 401 or 403 from where the asked server sent us: a signed link may have expired, a new one is asked for."""
 
     retryable, most_attempts = True, 3
 

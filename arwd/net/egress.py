@@ -1,5 +1,6 @@
 """The settings of the way out, read and checked: files opened, networks parsed, variables looked up."""
 
+import codecs
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,8 +48,9 @@ def _trust(bundle: str) -> ssl.SSLContext | bool:
     # Whom the bundle names is trusted for himself: an intermediate, or one server's certificate, needs no root.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        # What stands between certificates is for people, in whatever encoding.
-        context.load_verify_locations(cadata=data.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?"))
+        # What stands between certificates is for people, in whatever encoding; a mark before them hides the first.
+        text = data.removeprefix(codecs.BOM_UTF8)
+        context.load_verify_locations(cadata=text.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?"))
     except (ssl.SSLError, ValueError) as error:
         raise SettingsError(f"The file ca_bundle {bundle} holds no certificates in PEM form.") from error
     return context

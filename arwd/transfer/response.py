@@ -222,7 +222,7 @@ def refusal(head: Head) -> errors.TransferError:
     """Why a status is not the file."""
     sentence, wish = f"{head.url} answered {head.status}", retry_after(head)
     match head.status:
-        case 401 | 403 if head.is_redirected:
+        case 400 | 401 | 403 if head.is_redirected:  # 400: some clouds' ExpiredToken
             return errors.LinkExpired(f"{sentence}: it refuses the link that led there", head.status)
         case 401 | 403:
             return errors.OriginUnauthorized(f"{sentence}: it wants a token, or refuses the one it has", head.status)

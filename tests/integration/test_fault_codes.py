@@ -495,7 +495,7 @@ class Signed:
         return Status(self.refusal) if is_expired else Serve()
 
 
-@pytest.mark.parametrize("refusal", [401, 403])
+@pytest.mark.parametrize("refusal", [400, 401, 403])
 async def test_a_link_that_expired_is_fetched_anew_and_the_bytes_are_kept(
     daemon: Running, origin: Origin, refusal: int
 ) -> None:
@@ -511,7 +511,7 @@ async def test_a_link_that_expired_is_fetched_anew_and_the_bytes_are_kept(
         assert cdn.requests[-1].target.endswith(f"-{signed.links}"), "an old link was asked again"
 
 
-@pytest.mark.parametrize("refusal", [401, 403])
+@pytest.mark.parametrize("refusal", [400, 401, 403])
 async def test_a_link_that_is_never_good_ends_after_three_new_ones(
     daemon: Running, origin: Origin, refusal: int
 ) -> None:

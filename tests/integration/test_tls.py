@@ -99,6 +99,17 @@ async def test_one_server_s_certificate_is_trusted_without_its_authority(
     await opened.close()
 
 
+async def test_the_first_of_a_bundle_counts_whatever_mark_an_editor_put_before_it(
+    good: Certificate, authority: Authority, data: bytes, tmp_path: Path
+) -> None:
+    bundle, other = tmp_path / "bundle.pem", authority.self_signed(HERE)
+    bundle.write_bytes(b"\xef\xbb\xbf" + good.certificate.read_bytes() + other.certificate.read_bytes())
+    opened = net.Session(egress(ca_bundle=str(bundle)))
+    async with secured(data, good) as origin:
+        assert await fetch(opened, url(origin)) == data
+    await opened.close()
+
+
 def test_a_pipe_and_a_directory_in_place_of_a_bundle_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):

@@ -121,6 +121,11 @@ def test_a_token_is_one_word_and_is_not_repeated(token: str, tmp_path: Path) -> 
     assert token not in str(caught.value)
 
 
+@pytest.mark.parametrize("token", ["~t0ken", "~nobody-here/t0ken", "~/t0ken"])
+def test_a_token_is_no_path_whatever_it_begins_with(token: str) -> None:
+    assert load({}, {"ARWD_TOKEN": token}).auth.secret() == token
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"t\xc3\xbcr", b"a\x00b"])
 def test_a_token_file_holds_one_token(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(content)
@@ -192,6 +197,9 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
                 "https://u@dash.example",
                 "null",
                 "https://*.example",
+                "https://dash.example:0",
+                "https://dash.example:08443",
+                "https://dash.example:65536",
                 "https://",
             )
         ),

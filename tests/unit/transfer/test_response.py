@@ -253,7 +253,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_link_that_a_server_led_to_may_have_expired_and_is_asked_for_anew(status: int) -> None:
     there = refusal(Head(url=URL, status=status, headers={}, now=0.0, is_redirected=True))
     assert (type(there), there.code, there.retryable, there.most_attempts) == (
