@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from arwd.errors import DiskFull, PartChanged, QuotaExceeded, ReadOnly, StorageError
+from arwd.errors import DiskFull, PartChanged, QuotaExceeded, ReadOnly, SettingsError, StorageError
 
 Result = TypeVar("Result")
 
@@ -143,13 +143,28 @@ def read_piece(path: Path, offset: int, count: int) -> bytes:
         os.close(descriptor)
 
 
-def read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
-    """The bytes of a regular file, `most` at the most, and its status: never waits for a pipe. OSError."""
+def read_setting(setting: str, path: Path, most: int, *, is_secret: bool = False) -> tuple[bytes, os.stat_result]:
+    """The bytes of the file that a setting names, and its status; never waits for a pipe. SettingsError.
+
+    `is_secret`: its sentence repeats the path only if something is there, as it may be the secret itself otherwise.
+    """
+    try:
+        return _read_regular(path, most)
+    except OSError as error:
+        named = path if not is_secret or os.path.lexists(path) else "the file"
+        advice = " Write the token into a file, run chmod 600 on it, and give its path here." if is_secret else ""
+        raise SettingsError(f"Cannot read {named} (setting {setting}): {error.strerror}.{advice}") from error
+
+
+def _read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read(most), status
+        data = file.read(most + 1)
+    if data is None or len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes, or does not end")
+    return data, status
 
 
 def rename_without_replacing(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ Order, first one wins: flag, `ARWD_*`, ARW's variables, the TOML file, the servi
 
 import difflib
 import math
+import os
 import tomllib
 import types
 import typing
@@ -15,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import platformdirs
 
-from arwd import logs, net
+from arwd import fs, logs, net
 from arwd.api import auth
 from arwd.api import events as api_events
 from arwd.bus import local
@@ -29,6 +30,8 @@ PREFIX: Final = "ARWD_"
 ALIASES: Final = {"ARW_STATE_DIR": "state_dir", "ARW_PORT": "port", "ARW_ADMIN_TOKEN": "token"}
 """Variables of ARW that mean the same here."""
 _OTHER_VARIABLES: Final = frozenset({"ARWD_CONFIG", "ARWD_URL"})
+_MOST_BYTES: Final = 1 << 20
+"""Of a settings file."""
 _MASK: Final = "•••"
 
 
@@ -117,7 +120,7 @@ def _from_service_manager(environ: Mapping[str, str]) -> dict[str, Any]:
         found["state_dir"] = state
     if credentials := environ.get("CREDENTIALS_DIRECTORY"):
         token = Path(credentials) / "arwd.token"
-        if token.exists():
+        if os.path.lexists(token):
             found["token_file"] = str(token)
     return found
 
@@ -128,15 +131,14 @@ def _config_file(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Path |
         return Path(given)
     managed = environ.get("CONFIGURATION_DIRECTORY", "").partition(":")[0]
     path = Path(managed or platformdirs.user_config_path("arwd")) / "arwd.toml"
-    return path if path.exists() else None
+    return path if os.path.lexists(path) else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"Cannot read the settings file {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = "" if str(path) == os.devnull else fs.read_setting("config", path, _MOST_BYTES)[0].decode()
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The settings file {path} is not valid TOML: {error}.") from error
 
 
@@ -161,6 +163,8 @@ def _converted(name: str, value: Any, where: str, kind: Any) -> Any:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         raise SettingsError(f"The setting {name} (from {where}) is wrong: {error}.") from error
+    except UnicodeError as error:
+        raise SettingsError(f"The setting {name} (from {where}) is wrong: it is no text.") from error
 
 
 def _has_home(path: str) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from arwd import fs
+from arwd import fs, net
 from arwd.errors import SettingsError
 
 COOKIE: Final = "arwd_session"
@@ -60,10 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if self.token and not _VISIBLE.fullmatch(self.token):
                 raise SettingsError("The setting token is wrong: a token is one word of visible ASCII.")
             return self.token
-        try:
-            data, _ = fs.read_regular(Path(self.token_file).expanduser(), _MOST_TOKEN)
-        except OSError as error:
-            raise SettingsError(f"Cannot read token_file {self.token_file}: {error.strerror}.") from error
+        data, _ = fs.read_setting("token_file", Path(self.token_file).expanduser(), _MOST_TOKEN, is_secret=True)
         token = data.decode("latin-1").strip()
         if not _VISIBLE.fullmatch(token):
             raise SettingsError(f"The file token_file {self.token_file} must hold one token of visible ASCII.")
@@ -72,18 +69,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def check(self) -> None:
         """SettingsError says what could never match, and what to write instead."""
         for host in self.allowed_hosts:
-            if "*" in host or split_host(host) is None:
+            name, port = split_host(host) or ("", None)
+            if not (name.isascii() and all(name.split("."))) or "*" in name or port == 0:
                 raise SettingsError(
-                    f"The setting allowed_hosts is wrong: {host} is no host. Write what stands between // and the next "
-                    "slash in a browser, such as models.example or models.example:8443."
+                    f"The setting allowed_hosts is wrong: {host.rpartition('@')[2]} is no host. Write what stands "
+                    "between // and the next slash in a browser, such as models.example or models.example:8443."
                 )
         for origin in self.allowed_origins:
             match = _ORIGIN.fullmatch(origin)
             usual = _GOES_WITHOUT_SAYING.get(origin.partition(":")[0], "/")
             if match is None or int(match["port"] or 0) > 65_535 or origin.endswith(usual):
                 raise SettingsError(
-                    f"The setting allowed_origins is wrong: {origin} is no web origin. Write scheme, host and port as "
-                    "a browser sends them, in lower case and without a slash at the end, such as https://dash.example."
+                    f"The setting allowed_origins is wrong: {net.redact(origin)} is no web origin. Write scheme, host "
+                    "and port as browsers send them, in lower case and without a slash at the end, such as https://dash.example."
                 )
 
 

@@ -125,8 +125,8 @@ def networks(setting: str, texts: Iterable[str]) -> tuple[Network, ...]:
             network = ipaddress.ip_network(text.replace("%", "/zone"))  # a zone would be dropped without a word
         except ValueError as error:
             raise SettingsError(
-                f"The setting {setting} is wrong: {text} is not a network. Write an address, or a network such as "
-                f"10.0.0.0/8 without bits behind its length."
+                f"The setting {setting} is wrong: {text.rpartition('@')[2]} is not a network. Write an address, or a "
+                "network such as 10.0.0.0/8 without bits behind its length."
             ) from error
         if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
             inside = int(network.network_address) & 0xFFFF_FFFF

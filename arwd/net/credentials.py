@@ -43,20 +43,9 @@ def read(setting: Mapping[str, str], kept_by_manager: Iterable[Path]) -> Credent
         origin = _origin(text)
         if origin in found:
             raise SettingsError(f"The setting credentials names {origin} twice.")
-        path = _path(file, origin)
+        path = Path(file).expanduser()
         found[origin] = _token(path, origin, is_guarded=path.parent in trusted)
     return Credentials(found)
-
-
-def _path(text: str, origin: Origin) -> Path:
-    """The path of a token file. What may be the token itself is never repeated."""
-    path = Path(text).expanduser()
-    if "/" not in text or not path.parent.is_dir():
-        raise SettingsError(
-            f"What credentials says for {origin} is no path of a file in a directory that exists. Write the token into "
-            "a file, run chmod 600 on it, and give its path, such as /etc/arwd/hub.token or ./hub.token."
-        )
-    return path
 
 
 def _origin(text: str) -> Origin:
@@ -77,13 +66,10 @@ def _origin(text: str) -> Origin:
 
 
 def _token(path: Path, origin: Origin, *, is_guarded: bool) -> str:
-    try:
-        data, status = fs.read_regular(path, _MOST + 1)
-    except OSError as error:
-        raise SettingsError(f"Cannot read the token file {path} for {origin}: {error.strerror}.") from error
+    data, status = fs.read_setting(f"credentials for {origin}", path, _MOST, is_secret=True)
     if status.st_mode & 0o077 and not is_guarded:
         raise SettingsError(f"Others can read the token file {path} for {origin}: run chmod 600 {path}")
     token = data.decode("latin-1").strip()
-    if len(data) > _MOST or not _VISIBLE.fullmatch(token):
+    if not _VISIBLE.fullmatch(token):
         raise SettingsError(f"The token file {path} for {origin} must hold one token of visible ASCII.")
     return token

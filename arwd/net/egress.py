@@ -39,10 +39,7 @@ def _trust(bundle: str) -> ssl.SSLContext | bool:
     """Whose certificates are believed: the system's authorities, and those of the bundle."""
     if not bundle:
         return True
-    try:
-        data, _ = fs.read_regular(Path(bundle).expanduser(), _MOST_BUNDLE)
-    except OSError as error:
-        raise SettingsError(f"Cannot read the file ca_bundle {bundle}: {error.strerror}.") from error
+    data, _ = fs.read_setting("ca_bundle", Path(bundle).expanduser(), _MOST_BUNDLE)
     context = ssl.create_default_context()
     context.set_alpn_protocols(("http/1.1",))
     # Whom the bundle names is trusted for himself: an intermediate, or one server's certificate, needs no root.

@@ -31,7 +31,13 @@ class Proxy:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = None
-        if not host or not _VISIBLE.fullmatch(text) or not _URL.fullmatch(text):
+        if (
+            not host
+            or port == 0
+            or not all(host.rstrip(".").split("."))
+            or not _VISIBLE.fullmatch(text)
+            or not _URL.fullmatch(text)
+        ):
             raise SettingsError(
                 f"The setting proxy is wrong (from {where}): it must be http://[user:password@]host:port, https:// "
                 f"alike, or {ENVIRONMENT}. Other kinds of proxy are not supported."

@@ -29,7 +29,7 @@ def token_file(folder: Path, mode: int = 0o600) -> Path:
         (f'proxy = "socks5://u:{PASSWORD}@p:1"', ("proxy", "Other kinds")),
         ('ca_bundle = "/nowhere/ca.pem"', ("ca_bundle", "/nowhere/ca.pem")),
         ('[credentials]\n"https://h.example/path" = "/x"', ("credentials", "exact origin")),
-        ('[credentials]\n"https://h.example" = "/x-that-is-not-there"', ("/x-that-is-not-there", "https://h.example")),
+        ('[credentials]\n"https://h.example" = "/x-that-is-not-there"', ("chmod 600", "https://h.example")),
         ("[credentials]\n\"https://h.example\" = 'FILE'", ("chmod 600", "https://h.example")),
     ],
 )

@@ -54,7 +54,7 @@ async def test_the_state_directory_is_free_again_after_a_kill(nursery: Nursery, 
     ("environ", "words"),
     [
         ({"ARWD_MAX_JOBZ": "3"}, ("max_jobz", "ARWD_MAX_JOBZ", "max_jobs")),
-        ({"ARWD_TOKEN_FILE": "/nonexistent/token"}, ("token_file", "/nonexistent/token")),
+        ({"ARWD_TOKEN_FILE": "/nonexistent/token"}, ("token_file", "chmod 600")),
     ],
 )
 async def test_a_bad_variable_is_named(tmp_path: Path, environ: dict[str, str], words: tuple[str, ...]) -> None:

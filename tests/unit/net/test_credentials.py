@@ -61,7 +61,7 @@ def test_what_the_service_manager_keeps_is_its_own_affair(file: Path) -> None:
     assert read.secrets == {TOKEN}
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"t\xc3\xbcr", b"a\nb", b"a\x00b", b"a" * 70_000])
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"t\xc3\xbcr", b"a\nb", b"a\x00b"])
 def test_a_token_is_visible_ascii(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SettingsError, match="one token of visible ASCII"):
@@ -70,17 +70,24 @@ def test_a_token_is_visible_ascii(file: Path, content: bytes) -> None:
 
 def test_a_missing_file_a_directory_and_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name, sentence in (("gone", "Cannot read"), ("pipe", "no regular file"), ("", "Cannot read|no regular file")):
+    for name, sentence in (("gone", "Cannot read"), ("pipe", "no regular file"), ("", "Cannot read")):
         with pytest.raises(SettingsError, match=sentence):
             credentials.read({"https://a.example": str(tmp_path / name)}, [])
 
 
-@pytest.mark.parametrize("text", [TOKEN, "", ".", "c2VjcmV0/c2VjcmV0Cg==", "/nowhere/hub.token", "~/nowhere/hub.token"])
+@pytest.mark.parametrize(
+    "text", [TOKEN, f"/{TOKEN}", "", ".", "c2Vj/cmV0Cg==", "/nowhere/hub.token", "x" * 5000 + "/x"]
+)
 def test_a_token_in_place_of_its_file_is_not_repeated(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"for https://a\.example is no path of a file .* chmod 600") as caught:
+    with pytest.raises(SettingsError, match=r"credentials for https://a\.example.* chmod 600") as caught:
         credentials.read({"https://a.example": text}, [])
-    said = str(caught.value).replace("./hub.token", "")
-    assert not text.strip("./") or text not in said
+    assert text in ("", ".") or text not in str(caught.value)
+
+
+def test_a_file_that_is_too_large_for_a_token_is_refused(file: Path) -> None:
+    file.write_bytes(b"a" * 70_000)
+    with pytest.raises(SettingsError, match="more than 65536 bytes"):
+        credentials.read({"https://a.example": str(file)}, [])
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_no_proxy_names_whom_to_reach_directly(no_proxy: str, url: str, is_direc
     [
         "socks5://p:1", "p:1", "Environment", "http://", "http://p:x", "http://p:1/path", "http://p:1?q", "http://p 1",
         "ftp://p", "http://u:s3cr3t@", "http://u:s3cr3t@p:x", "http://[s3cr3t", "http://p:99999",
+        "http://p:0", "http://a..b:1", "http://.:1",
     ],
 )  # fmt: skip
 def test_what_is_no_proxy_is_an_error_that_does_not_repeat_it(text: str) -> None:
