@@ -59,7 +59,7 @@ def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Fo
         if is_placed and claim.is_own and not control.is_answer(wanted, known):
             return Found(use="begin anew")  # it is the finished file, which stays until there is another
         return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True, is_placed=is_placed)
-    if there and not _is_alone(layout.part(name)):
+    if there and known.checked is not None and not _is_alone(layout.part(name)):
         # A link to another model's file, which was made for a job that failed: to write there would be its end.
         return Found(use="discard")
     held = trusted(there, known, control.boot_id())

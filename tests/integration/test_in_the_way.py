@@ -67,6 +67,11 @@ async def test_a_file_that_had_its_name_when_the_job_failed_goes_with_a_cancel(
     daemon: Running, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: Path) -> None:
+        # Nor can the rename be taken back.
+        monkeypatch.setattr(fs, "rename_without_replacing", refuse_too)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def refuse_too(*_: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async with daemon.events("id=m") as stream:
