@@ -22,6 +22,8 @@ async def keep(writer: PartWriter, take_stock: Callable[[int], Awaitable[int | N
     """
     synced = writer.written
     while True:
+        # However slow a look at the disk is: until then no more comes than was there at the last one.
+        writer.allow(None if stride is None else synced + stride)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EVERY_SECONDS):
                 await writer.reached(synced + (EVERY_BYTES if stride is None else min(stride, EVERY_BYTES)))

@@ -53,6 +53,7 @@ class PartWriter:
         self._is_abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
         self._goal = 0
+        self._allowed: int | None = None
         self._reached = asyncio.Event()
         self._to_disk: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
         self._to_digest: queue.SimpleQueue[_Slab | None] = queue.SimpleQueue()
@@ -67,8 +68,8 @@ class PartWriter:
 
     @property
     def full(self) -> bool:
-        """Is the disk behind by POOL slabs, or has it refused?"""
-        return self._failure is not None or self.accepted - self.written >= POOL * SLAB
+        """Is the disk behind by POOL slabs, or has it refused, or must somebody look for room first?"""
+        return self._failure is not None or self.accepted - self.written >= POOL * SLAB or self._is_at_end
 
     @property
     def prefix(self) -> Prefix | None:
@@ -83,8 +84,13 @@ class PartWriter:
         self._chunks.append(chunk)
         self._gathered += len(chunk)
         self.accepted += len(chunk)
-        if self._gathered >= SLAB:
+        if self._gathered >= SLAB or self._is_at_end:
             self._hand_over()
+
+    def allow(self, length: int | None) -> None:
+        """So many bytes may be taken before anybody looks whether there is room; None: as many as come."""
+        self._allowed = length
+        self._wake()
 
     async def room(self) -> None:
         """Return when the writer is no longer full; StorageError if the disk refused."""
@@ -101,8 +107,7 @@ class PartWriter:
 
     def fail(self, error: Exception) -> None:
         """Something else was wrong with the part: whoever waits for its bytes hears of it."""
-        if self._failure is None:
-            self._failure = error
+        self._failure = self._failure or error
         self._wake()
 
     async def settle(self) -> None:
@@ -147,13 +152,15 @@ class PartWriter:
         waiter = self._loop.create_future()
         # Appended before the state is looked at again: the disk thread changes the state first, then looks here.
         self._waiters.append(waiter)
-        if self._failure is None and self._to_disk_is_behind():
+        is_behind = self.written < self.accepted - self._gathered
+        if self._failure is None and (is_behind or self._is_at_end):
             await waiter
         elif waiter in self._waiters:
             self._waiters.remove(waiter)
 
-    def _to_disk_is_behind(self) -> bool:
-        return self.written < self.accepted - self._gathered
+    @property
+    def _is_at_end(self) -> bool:
+        return self._allowed is not None and self.accepted >= self._allowed
 
     async def _end_threads(self) -> None:
         if self._ending is None:

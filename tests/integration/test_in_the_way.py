@@ -66,14 +66,17 @@ async def test_what_was_checked_for_another_query_is_asked_for_again(
 async def test_a_file_that_had_its_name_when_the_job_failed_goes_with_a_cancel(
     daemon: Running, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rename = fs.rename_without_replacing
+
     def refuse(_: Path) -> None:
-        # Nor can the rename be taken back.
-        monkeypatch.setattr(fs, "rename_without_replacing", refuse_too)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def refuse_too(*_: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def rename_but_not_back(source: Path, target: Path) -> None:
+        if source.name == NAME:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
 
+    monkeypatch.setattr(fs, "rename_without_replacing", rename_but_not_back)
     async with daemon.events("id=m") as stream:
         origin.script(Stall(SOME), Serve())
         await daemon.download("m", origin.url(NAME))

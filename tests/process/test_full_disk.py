@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from arwd.jobs import vigil
+from arwd.store.space import Space
 from tests import disks, running
 from tests import origin as origins
 from tests.disks import Disk
@@ -138,7 +139,17 @@ async def test_a_file_that_says_it_is_larger_than_the_disk_costs_no_byte(disk: D
         assert (await stream.status("canceled"))["status"] == "canceled"
 
 
-async def test_a_body_without_end_is_stopped_before_the_reserve_and_its_part_is_kept(disk: Disk) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+async def test_a_body_without_end_is_stopped_before_the_reserve_and_its_part_is_kept(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    look_again = Space.look_again
+
+    async def look_slowly(space: Space, job_id: str) -> int | None:
+        await asyncio.sleep(seconds)
+        return await look_again(space, job_id)
+
+    monkeypatch.setattr(Space, "look_again", look_slowly)
     async with (
         origins.running(gguf(os.urandom(80 * MIB))) as endless,
         running.daemon(disk.path / "state", **SETTINGS) as daemon,

@@ -286,3 +286,37 @@ async def test_a_cancel_of_the_digest_does_not_wait_for_the_gigabytes_before_it(
     await writer.close()
     assert writer._hashed < size
     assert writer.prefix is None  # nor is anything vouched for that was not hashed
+
+
+async def test_no_more_is_taken_than_was_allowed_until_somebody_has_looked(descriptor: int, part: Path) -> None:
+    writer = PartWriter(descriptor, 0)
+    writer.allow(1000)
+    writer.put(b"a" * 999)
+    assert not writer.full
+    reached = asyncio.create_task(writer.reached(1000))
+    writer.put(b"a")
+    assert writer.full
+    room = asyncio.create_task(writer.room())
+    async with asyncio.timeout(PATIENCE):
+        await reached  # far less than a slab, and yet it is heard of
+        await writer.settle()
+        assert part.stat().st_size == 1000
+        assert not room.done()
+        writer.allow(2000)
+        await room
+        writer.allow(None)
+        assert not writer.full
+    await writer.close()
+
+
+async def test_who_waits_to_be_allowed_hears_that_there_is_no_room(descriptor: int) -> None:
+    writer = PartWriter(descriptor, 0)
+    writer.allow(1)
+    writer.put(b"ab")
+    room = asyncio.create_task(writer.room())
+    await writer.settle()
+    writer.fail(StorageError("no room"))
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(StorageError, match="no room"):
+            await room
+    await writer.close()
