@@ -81,7 +81,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if match is None or int(match["port"] or 0) > 65_535 or origin.endswith(usual):
                 raise SettingsError(
                     f"The setting allowed_origins is wrong: {net.redact(origin)} is no web origin. Write scheme, host "
-                    "and port as browsers send them, in lower case and without a slash at the end, such as https://dash.example."
+                    "and port as browsers send them, in lower case and without a slash at the end, such as "
+                    "https://dash.example."
                 )
 
 

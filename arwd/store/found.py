@@ -53,13 +53,14 @@ def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Fo
         return Found(use="leave")
     if not is_ours and not control.is_wanted(wanted, known):
         return Found(use="discard")
-    is_usable = control.is_answer(wanted, known) or _is_alone(layout.part(name)) or not there
-    if known.checked is not None and is_checked(layout, name, known.checked) and is_usable:
+    is_answer = control.is_answer(wanted, known)
+    is_link = known.checked is not None and there > 0 and not _is_alone(layout.part(name))
+    if known.checked is not None and is_checked(layout, name, known.checked) and (is_answer or not is_link):
         is_placed = not is_file(layout.part(name), known.checked)
-        if is_placed and claim.is_own and not control.is_answer(wanted, known):
+        if is_placed and claim.is_own and not is_answer:
             return Found(use="begin anew")  # it is the finished file, which stays until there is another
         return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True, is_placed=is_placed)
-    if there and known.checked is not None and not _is_alone(layout.part(name)):
+    if is_link:
         # A link to another model's file, which was made for a job that failed: to write there would be its end.
         return Found(use="discard")
     held = trusted(there, known, control.boot_id())

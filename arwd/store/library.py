@@ -163,20 +163,21 @@ def load_doomed(cursor: sqlite3.Cursor) -> list[Doomed]:
 
 def is_same(path: Path, file: Doomed | Model) -> bool:
     """Is the file there still this one (size and modification time)? Blocks."""
-    try:
-        status = fs.status_of(path)
-    except OSError:
-        return False
-    return status is not None and (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
+    return _is_there(path, file) is True
 
 
 def is_gone(path: Path, file: Doomed | Model) -> bool:
     """Is this file surely not there any more? A disk that does not answer says nothing. Blocks."""
+    return _is_there(path, file) is False
+
+
+def _is_there(path: Path, file: Doomed | Model) -> bool | None:
+    """None: the disk does not answer."""
     try:
         status = fs.status_of(path)
     except OSError:
-        return False
-    return status is None or (status.st_size, status.st_mtime_ns) != (file.bytes, file.mtime_ns)
+        return None
+    return status is not None and (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
 
 
 def _doomed(model: Model) -> Doomed:

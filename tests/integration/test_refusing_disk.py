@@ -15,6 +15,7 @@ from arwd.jobs import vigil
 from arwd.store import allowance, control
 from tests import running
 from tests.integration.test_full import Refusals, any_call
+from tests.integration.test_full_links import begun
 from tests.origin import Origin, Serve
 from tests.running import Running
 
@@ -227,10 +228,7 @@ async def test_a_link_that_fails_at_its_name_leaves_the_part_as_it_was(
     daemon: Running, origin: Origin, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = hashlib.sha256(data).hexdigest()
-    origin.may_go_on = lambda place: place < 600_000
-    async with daemon.events("id=m") as stream:
-        await daemon.download("m", origin.url("m.gguf"), sha256=digest)
-        await stream.until(lambda message: message.payload.get("downloaded", 0) >= 300_000)
+    await begun(daemon, origin, sha256=digest)
     await daemon.call("POST", "/models/download/pause", {"id": "m"})
     origin.may_go_on = lambda _: True
     await daemon.download("holder", origin.url("holder.gguf"), sha256=digest)
