@@ -6,13 +6,15 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 │   ├── InvalidUrlScheme  CredentialsInUrl  InvalidSha256
 │   ├── UnsupportedMediaType  TooLarge  RequestTimeout  NotFound  MethodNotAllowed
 │   ├── Unauthorized  TooManyFailures  HostDenied  OriginDenied
+│   ├── ModelNotFound  ModelForbidden  AmbiguousRef
 │   └── IdInUse  TooManyStreams  Stopping
 ├── TransferError             the bytes did not arrive as asked: ends in a job's `error` event, the part is kept
 │   ├── HttpStatus ── ServerBusy  OriginNotFound  TooManyRequests  OriginUnauthorized ── LinkExpired
 │   ├── Dns ── UnknownName    Connect ── NoRoute  ProxyRefused    Tls ── Handshake
 │   ├── Stalled  Reset  Truncated
-│   ├── BadRange  SizeMismatch  InvalidResponse  BadRedirect  TooManyRedirects  BlockedAddress
-│   └── NotAModel  UnsafeFormat
+│   ├── BadRange  SizeMismatch  BadRedirect  TooManyRedirects  BlockedAddress
+│   ├── InvalidResponse ── UnsafePaths
+│   └── NotAModel  UnsafeFormat  SourceUnreachable
 ├── Sha256Mismatch            the bytes arrived and are wrong: the part is discarded
 ├── StorageError              the disk refused
 │   ├── ReadOnly  DiskFull  QuotaExceeded  SizeLimit
@@ -35,6 +37,7 @@ from arwd.errors.base import (
     StorageError,
 )
 from arwd.errors.request import (
+    AmbiguousRef,
     CredentialsInUrl,
     HostDenied,
     IdInUse,
@@ -45,6 +48,8 @@ from arwd.errors.request import (
     InvalidUrlScheme,
     MethodNotAllowed,
     MissingField,
+    ModelForbidden,
+    ModelNotFound,
     NotFound,
     OriginDenied,
     RequestError,
@@ -75,6 +80,7 @@ from arwd.errors.transfer import (
     ServerBusy,
     Sha256Mismatch,
     SizeMismatch,
+    SourceUnreachable,
     Stalled,
     Tls,
     TooManyRedirects,
@@ -83,9 +89,11 @@ from arwd.errors.transfer import (
     Truncated,
     UnknownName,
     UnsafeFormat,
+    UnsafePaths,
 )
 
 __all__ = [
+    "AmbiguousRef",
     "ArwdError",
     "BadRange",
     "BadRedirect",
@@ -107,6 +115,8 @@ __all__ = [
     "LinkExpired",
     "MethodNotAllowed",
     "MissingField",
+    "ModelForbidden",
+    "ModelNotFound",
     "NoRoute",
     "NotAModel",
     "NotFound",
@@ -126,6 +136,7 @@ __all__ = [
     "Sha256Mismatch",
     "SizeLimit",
     "SizeMismatch",
+    "SourceUnreachable",
     "Stalled",
     "StartError",
     "StateDirectoryInUse",
@@ -142,5 +153,6 @@ __all__ = [
     "Unauthorized",
     "UnknownName",
     "UnsafeFormat",
+    "UnsafePaths",
     "UnsupportedMediaType",
 ]

@@ -85,6 +85,24 @@ class NotFound(RequestError):
     code, status = "not_found", 404
 
 
+class ModelNotFound(RequestError):
+    """No source has such a model, such a quantization or such a file of it, as far as may be seen."""
+
+    code, status = "model_not_found", 404
+
+
+class ModelForbidden(RequestError):
+    """The model is there, and its licence was not accepted or the token may not read it."""
+
+    code, status = "model_forbidden", 403
+
+
+class AmbiguousRef(RequestError):
+    """The ref could be several models; the sentence names them."""
+
+    code = "ambiguous_ref"
+
+
 class MethodNotAllowed(RequestError):
     """The route exists, but not with this method."""
 

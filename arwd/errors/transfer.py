@@ -130,6 +130,18 @@ class InvalidResponse(TransferError):
     code, retryable, most_attempts = "invalid_response", True, 1
 
 
+class UnsafePaths(InvalidResponse):
+    """A source gives its files names that lead out of the model's directory or into one another."""
+
+    retryable = False
+
+
+class SourceUnreachable(TransferError):
+    """Whoever knows the files of a model, such as the Hub, does not answer."""
+
+    code, retryable = "hub_unreachable", True
+
+
 class BadRedirect(TransferError):
     """A downgrade to http, or a missing or unusable Location."""
 

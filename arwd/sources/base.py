@@ -8,10 +8,14 @@ from arwd.model import Artifact, Request
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long a source may take."""
+    """Where sources look, and how long they may take."""
 
     resolve_timeout: float = 15.0
     """Seconds until a ref must be resolved."""
+    hf_endpoint: str = "https://huggingface.co"
+    """The Hub that is asked for models: Hugging Face's own, or a mirror of it."""
+    catalog: str = ""
+    """A TOML file with models of your own names, in addition to those that arwd knows."""
 
 
 class Source(Protocol):

@@ -1,14 +1,19 @@
 """http and https URLs: one file, whose size and name the server tells when it is fetched."""
 
 from arwd import net
+from arwd.errors import InvalidField
 from arwd.model import Artifact, RemoteFile, Request
+from arwd.sources.base import Options
 
 
 class UrlSource:
     """Any URL. Asks nobody: what there is to know comes with the first response."""
 
+    def __init__(self, session: net.Session | None = None, options: Options | None = None) -> None:
+        """Made as every source is; it needs neither."""
+
     def knows(self, ref: str) -> bool:
-        """Every ref with a scheme, so that a wrong one is refused as such."""
+        """Every ref, so that a wrong one is refused as such."""
         return True
 
     async def resolve(self, request: Request) -> Artifact:
@@ -16,6 +21,8 @@ class UrlSource:
         fault = net.fault_in(request.ref)
         if fault is not None:
             raise fault
+        if request.quantization is not None:
+            raise InvalidField("quantization chooses among the files of a repository; a URL is one file.")
         return Artifact(
             url=net.shown(request.ref),
             files=(RemoteFile(mirrors=(request.ref,), sha256=request.sha256),),

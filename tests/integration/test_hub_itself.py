@@ -52,9 +52,10 @@ async def client(served: Hub, tmp_path: Path, script: str, *, token: str = "") -
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environ |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
-    lines = textwrap.indent(textwrap.dedent(script), "    ")
+    body = textwrap.indent(textwrap.dedent(script), "    ")
+    program = f"{PROLOGUE}\ndef answer():\n{body}\n{EPILOGUE}"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", f"{PROLOGUE}\ndef answer():\n{lines}\n{EPILOGUE}", served.url, str(tmp_path / "got"), token,
+        sys.executable, "-c", program, served.url, str(tmp_path / "got"), token,
         env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, said = await process.communicate()

@@ -13,13 +13,14 @@ CONTRACT_CODES = {
     "invalid_json", "missing_field", "invalid_field", "invalid_url_scheme", "credentials_in_url", "invalid_sha256",
     "invalid_parameter", "unsupported_media_type", "too_large", "not_found", "method_not_allowed", "unauthorized",
     "host_denied", "origin_denied", "id_in_use", "too_many_streams", "internal",
+    "model_not_found",
 }  # fmt: skip
 TRANSFER_CODES = {
     "unauthorized", "not_found", "too_many_requests", "http_status", "dns", "connect", "tls", "stalled", "reset",
     "truncated", "bad_range", "size_mismatch", "invalid_response", "bad_redirect", "too_many_redirects",
-    "blocked_address", "not_a_model", "unsafe_format",
+    "blocked_address", "not_a_model", "unsafe_format", "hub_unreachable",
 }  # fmt: skip
-RETRYABLE = {"too_many_requests", "dns", "connect", "stalled", "reset", "truncated"}
+RETRYABLE = {"too_many_requests", "dns", "connect", "stalled", "reset", "truncated", "hub_unreachable"}
 
 
 def below(family: type[ArwdError]) -> list[type[ArwdError]]:
@@ -88,7 +89,7 @@ def test_a_mistake_of_the_client_is_never_answered_as_our_fault_and_never_retrie
 @pytest.mark.parametrize("kind", [TransferError, *below(TransferError)])
 def test_only_passing_faults_of_a_transfer_are_retried(kind: type[TransferError]) -> None:
     passing = (errors.ServerBusy, errors.LinkExpired, errors.Handshake, errors.InvalidResponse)
-    lasting = (errors.ProxyRefused,)
+    lasting = (errors.ProxyRefused, errors.UnsafePaths)
     assert kind.retryable is ((kind.code in RETRYABLE and kind not in lasting) or kind in passing)
 
 
