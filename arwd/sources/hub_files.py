@@ -62,7 +62,7 @@ def model_in(files: Sequence[HubFile], ref: HubRef) -> Model:
 
 def _needed(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
     """All of a repository of safetensors but what nobody needs."""
-    plain = [file for file in files if not any(step.startswith(".") for step in file.path.split("/"))]
+    plain = [file for file in files if not any(map(_is_hidden, file.path.split("/")))]
     inside = [
         file for file in plain if file.path.partition("/")[0].lower() not in _OTHER_FOLDERS or "/" not in file.path
     ]
@@ -76,6 +76,11 @@ def _needed(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
         if not name.endswith((*_OTHER_FORMATS, *_SHOWN))
         and not (is_twice and name.startswith("consolidated") and _is_weights(name))
     )
+
+
+def _is_hidden(step: str) -> bool:
+    # What leads elsewhere is not merely left out: with it the whole repository is refused.
+    return step.startswith(".") and step not in {".", ".."}
 
 
 def _is_weights(path: str) -> bool:

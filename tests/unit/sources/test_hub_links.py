@@ -77,6 +77,8 @@ def test_the_endpoint_s_own_links_are_refs_with_its_path_taken_off() -> None:
 )  # fmt: skip
 def test_what_is_somebody_else_s_is_not_known(ref: str) -> None:
     assert not knows(ref, HUB)
+    with pytest.raises(errors.InvalidField):
+        parse(ref, HUB)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ GOOD = [
     "bad",
     [
         "../secret", "a/../../secret", "..", ".", "a/.", "a/..", "/etc/passwd", "//host/share", "", "/", "a//b", "a/",
-        "..\\secret", "a\\b", "C:\\x", "C:x", "a:stream", "NUL", "nul.gguf", "a/con.txt", "COM1", "com¹.gguf", 
-        "aux .bin", "a\0b", "a\nb", "a\x1b[2J", "a\x7f", "a\u202egguf.exe", "a\u200bb", "\ufeffa", "a\ud800b", "a?b", "a*b", 'a"b',
-        "a|b", "a<b", ".hidden", ".git/config", "a/.ssh/id", " a", "a ", "a.", "a./b", "x.part", "x.PART", "a/x.part.json",
+        "..\\secret", "a\\b", "C:\\x", "C:x", "a:stream", "NUL", "nul.gguf", "a/con.txt", "COM1", "com¹.gguf",
+        "aux .bin", "a\0b", "a\nb", "a\x1b[2J", "a\x7f", "a\u202egguf.exe", "a\u200bb", "\ufeffa", "a\ud800b", "a?b",
+        "a*b", 'a"b', "a|b", "a<b", ".hidden", ".git/config", "a/.ssh/id", " a", "a ", "a.",
+        "a./b", "x.part", "x.PART", "a/x.part.json",
         "x.gguf.part", "a" * 121, "é" * 61, "/".join("a" * 17), "/".join(["b" * 100] * 11),
     ],
 )  # fmt: skip
