@@ -60,8 +60,8 @@ class HubApi:
     """The questions that a download needs answered. Tokens are the session's affair."""
 
     def __init__(self, session: net.Session, endpoint: str) -> None:
-        self._session = session
         """`endpoint`: without a slash at its end."""
+        self._session = session
         self._endpoint = endpoint
 
     async def pin(self, ref: HubRef) -> Pinned:

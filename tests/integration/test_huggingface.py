@@ -137,6 +137,12 @@ async def test_one_file_is_that_file_and_lies_flat(link: str, path: str, served:
     assert artifact.key == f"org/m-GGUF/{path}"
     assert artifact.url == f"{served.url}/org/m-GGUF/resolve/main/{path}"
     assert artifact.files[0].mirrors == (f"{served.url}/org/m-GGUF/resolve/{artifact.revision}/{path}",)
+    # Nothing below its folder was listed, and nothing beside that.
+    lists = [seen for seen in served.requests if "/tree/" in seen.path]
+    assert {seen.query["recursive"] for seen in lists} == {"false"}
+    assert {seen.path.rpartition(f"/tree/{artifact.revision}")[2].strip("/") for seen in lists} == {
+        path.rpartition("/")[0]
+    }
 
 
 async def test_sizes_and_digests_are_those_of_the_bytes_and_no_xet_hash_is_taken_for_one(served: Hub) -> None:
@@ -245,6 +251,21 @@ async def test_a_gated_repository_that_may_be_read_is_read(served: Hub, tmp_path
     # Nothing but the first byte of one file was asked for.
     assert len(served.targets(beginning="/org/gated/resolve/")) == 1
     assert not [seen for seen in served.storage.requests if seen.headers.get("range") != "bytes=0-0"]
+
+
+async def test_a_storage_that_refuses_just_now_is_no_licence_that_is_missing(served: Hub, tmp_path: Path) -> None:
+    served.tokens[TOKEN] = frozenset({"org/gated"})
+    served.repos["org/gated"] = Repo({"model.safetensors": model("1")}, gated=True)
+    served.lifetime = -1
+    assert names(await resolve(served, "hf://org/gated", tmp_path)) == ["model.safetensors"]
+    assert len(served.storage.requests) == 1
+
+
+async def test_a_limit_that_is_met_while_trying_a_gated_file_says_so(served: Hub, tmp_path: Path) -> None:
+    served.tokens[TOKEN] = frozenset({"org/gated"})
+    served.repos["org/gated"] = Repo({"model.safetensors": model("1")}, gated=True)
+    served.after = lambda seen: served.limit(9) if "/tree/" in seen.path else None
+    assert isinstance(await refused(served, "hf://org/gated", tmp_path), errors.TooManyRequests)
 
 
 async def test_missing_and_private_are_told_apart_as_far_as_the_hub_does(served: Hub, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_what_is_somebody_else_s_is_not_known(ref: str) -> None:
         ("https://huggingface.co//repo", "page of the Hub"),
         ("https://huggingface.co/org//blob/main/x", "names no repository"),
         ("hf://org/repo/file.gguf", "repository only"),
+        ("hf://org/re..po", "names no repository"),
+        ("hf://org/re--po", "names no repository"),
         ("hf://org/repo:", "Q4_K_M"),
         ("hf://org/repo:a/b", "such as Q4_K_M"),
         ("hf://org/repo@", "no revision"),

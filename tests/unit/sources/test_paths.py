@@ -41,6 +41,22 @@ def test_a_name_that_could_do_harm_condemns_the_whole(bad: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        ("a/../b", "leads elsewhere"),
+        ("/a", "is absolute or has an empty step"),
+        ("a/b" * 500, "is too long or too deep"),
+        ("a/CON/b", "has the step “CON”"),
+        ("a\x1bb", r"has the step “a\x1bb”"),
+    ],
+)
+def test_the_sentence_says_what_is_wrong_with_which_file(bad: str, fault: str) -> None:
+    with pytest.raises(errors.UnsafePaths) as caught:
+        checked([*GOOD, bad], "The repository org/repo")
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         ("model.gguf", "Model.GGUF"), ("a/x", "A/X"), ("straße", "STRASSE"), ("é", "e\u0301"), ("É", "e\u0301"),

@@ -85,6 +85,11 @@ def test_the_projector_that_is_nearest_goes_along(wanted: str, projector: str) -
     assert choose(VISION, wanted, "").paths == (f"m-{wanted}.gguf", projector)
 
 
+def test_a_projector_of_the_same_name_is_nearer_than_one_of_as_many_bits() -> None:
+    paths = ["m-Q4_K_M.gguf", "mmproj-IQ4_XS.gguf", "mmproj-Q4_K_M.gguf"]
+    assert choose(paths, None, "").paths == ("m-Q4_K_M.gguf", "mmproj-Q4_K_M.gguf")
+
+
 def test_a_projector_of_the_same_folder_is_nearer_than_one_of_the_same_name() -> None:
     paths = ["a/m-Q8_0.gguf", "a/mmproj-F16.gguf", "mmproj-Q8_0.gguf", "b/mmproj-Q8_0.gguf"]
     assert choose(paths, None, "").paths == ("a/m-Q8_0.gguf", "a/mmproj-F16.gguf")
