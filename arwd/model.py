@@ -1,5 +1,6 @@
 """The nouns. All frozen, all keyword-only: a change makes a new one with `msgspec.structs.replace`."""
 
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -120,3 +121,13 @@ def parse_sha256(text: str) -> str:
     if not _SHA256.fullmatch(text):
         raise InvalidSha256("sha256 must be 64 hexadecimal digits.")
     return text.lower()
+
+
+def git_blob_sha1(size: int) -> "hashlib._Hash":
+    """The digest that git names a file of `size` bytes by, begun: its bytes are still to be put in (git-hash-object).
+
+    It tells that a small file is the one of its commit. It is no proof against a forger: SHA-1 can be forged.
+    """
+    begun = hashlib.sha1(usedforsecurity=False)
+    begun.update(b"blob %d\0" % size)
+    return begun

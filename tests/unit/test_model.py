@@ -1,12 +1,15 @@
 """The nouns are frozen, survive being written down, and a digest is 64 hexadecimal digits."""
 
+import shutil
+import subprocess
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arwd.errors import InvalidSha256
-from arwd.model import MAX_WHOLE, Job, Model, new_job, parse_sha256
+from arwd.model import MAX_WHOLE, Job, Model, git_blob_sha1, new_job, parse_sha256
 from arwd.states import TERMINAL, State
 from tests.unit import samples
 
@@ -81,3 +84,30 @@ def test_a_new_job_says_what_was_asked_for_and_never_the_full_url() -> None:
 def test_the_largest_whole_number_is_one_that_a_double_keeps() -> None:
     assert int(float(MAX_WHOLE)) == MAX_WHOLE
     assert int(float(MAX_WHOLE + 2)) != MAX_WHOLE + 2
+
+
+# As `git hash-object --stdin` prints them.
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        (b"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"),
+        (b"test content\n", "d670460b4b4aece5915caf5c68d12f560a9fe3e4"),
+    ],
+)
+def test_git_s_name_of_a_file_is_the_digest_of_its_size_and_its_bytes(content: bytes, name: str) -> None:
+    begun = git_blob_sha1(len(content))
+    for index in range(len(content)):
+        begun.update(content[index : index + 1])
+    assert begun.hexdigest() == name
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize("size", [1, 1_000, 3_000_000])
+def test_git_itself_gives_a_file_that_name(size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    command = ["git", "hash-object", "--no-filters", "--stdin"]
+    hashed = subprocess.run(command, input=content, capture_output=True, check=True).stdout.decode().strip()
+    begun = git_blob_sha1(size)
+    begun.update(content)
+    assert begun.hexdigest() == hashed
