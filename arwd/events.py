@@ -138,15 +138,16 @@ _encoder = msgspec.json.Encoder()
 
 def now() -> str:
     """This moment as RFC 3339 UTC with milliseconds."""
-    return _stamp(datetime.datetime.now(datetime.UTC))
+    return stamp(datetime.datetime.now(datetime.UTC))
 
 
 def days_ago(days: int) -> str:
     """The same, so many days earlier: these strings sort as their moments do."""
-    return _stamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days))
+    return stamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days))
 
 
-def _stamp(moment: datetime.datetime) -> str:
+def stamp(moment: datetime.datetime) -> str:
+    """A moment in UTC, written so."""
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 

@@ -28,7 +28,7 @@ import msgspec
 from arwd import api, cli, errors, settings, states
 from arwd.api import app, openapi, query
 from arwd.api.endpoints import Endpoint
-from arwd.api.problem import Problem
+from arwd.api.problem import FORMS, RFC_9457
 from arwd.store import layout
 
 DOCS = Path(__file__).parent
@@ -147,7 +147,11 @@ def routes() -> str:
 
 def shapes() -> str:
     """The fields of every body and answer."""
-    kinds = [Problem, *(kind for endpoint in endpoints() for kind in (endpoint.body, endpoint.answer))]
+    forms = (RFC_9457, *FORMS.values())
+    kinds = [
+        *(form.body for form in forms),
+        *(kind for endpoint in endpoints() for kind in (endpoint.body, endpoint.answer)),
+    ]
     found = dict.fromkeys(struct for kind in kinds for struct in _structs(kind))
     return "\n\n".join(_shape(struct) for struct in sorted(found, key=attrgetter("__name__")))
 

@@ -81,11 +81,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.ArwdError)
     if error.status >= 500:
         log.warning("%s %s: %s", request.method, request.url.path, error, extra={"event": "request_failed"})
-    return problem.response(error)
+    return problem.response(error, request.scope["path"])
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
     allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
+    refusal: errors.RequestError = errors.NotFound(
+        "There is nothing at this address. /openapi.json lists what there is."
+    )
     if allowed:
-        return problem.response(errors.MethodNotAllowed(", ".join(sorted(allowed.split(", ")))))
-    return problem.response(errors.NotFound("There is nothing at this address. /openapi.json lists what there is."))
+        refusal = errors.MethodNotAllowed(", ".join(sorted(allowed.split(", "))))
+    return problem.response(refusal, request.scope["path"])

@@ -118,10 +118,10 @@ def _field_error(sentence: str) -> errors.RequestError:
     parent = where[1] if where else ""
     if missing is not None:
         name = f"{parent}.{missing[1]}" if parent else missing[1]
-        return errors.MissingField(f"The field {name} is missing.")
+        return errors.MissingField(f"The field {name} is missing.", field=name)
     if not parent:
         return errors.InvalidJson(f"The body must be one JSON object: {sentence}.")
     if "got `null`" in sentence:
-        return errors.MissingField(f"The field {parent} is missing: it is null.")
+        return errors.MissingField(f"The field {parent} is missing: it is null.", field=parent)
     wrong = sentence.partition(" - at ")[0].replace("`", "").replace("str", "string").replace("int", "whole number")
-    return errors.InvalidField(f"The field {parent} is wrong: {wrong.replace(' | null', '')}.")
+    return errors.InvalidField(f"The field {parent} is wrong: {wrong.replace(' | null', '')}.", field=parent)

@@ -56,7 +56,7 @@ class Gate:
             self._check_page(scope, headers, own_origins)
             self._check_token(scope, headers, own_origins)
         except errors.RequestError as error:
-            await problem.response(error)(scope, receive, stamped)
+            await problem.response(error, scope["path"])(scope, receive, stamped)
             return
         await self._app(scope, receive, stamped)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from arwd import __version__, errors, events
 from arwd.api.endpoints import Endpoint
-from arwd.api.problem import MEDIA_TYPE, TITLES, Problem
+from arwd.api.problem import TITLES, form_of
 
 _ALWAYS: Final = (errors.HostDenied, errors.Unauthorized, errors.InvalidParameter)
 _CONVERTOR: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -37,7 +37,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI document of these endpoints."""
     endpoints = tuple(endpoints)
-    kinds = [Problem, Event, *PAYLOADS.values()]
+    refusals = dict.fromkeys(form_of(endpoint.path).body for endpoint in endpoints)
+    kinds: list[Any] = [*refusals, Event, *PAYLOADS.values()]
     kinds += [kind for endpoint in endpoints for kind in (endpoint.body, endpoint.answer) if kind is not None]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     schema_of = {_key(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
@@ -98,7 +99,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": endpoint.handle.__name__,
-        "responses": {str(endpoint.status): _success(endpoint, schema_of), **_refusals(endpoint)},
+        "responses": {str(endpoint.status): _success(endpoint, schema_of), **_refusals(endpoint, schema_of)},
     }
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -129,7 +130,8 @@ def _success(endpoint: Endpoint, schema_of: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _refusals(endpoint: Endpoint) -> dict[str, Any]:
+def _refusals(endpoint: Endpoint, schema_of: dict[str, Any]) -> dict[str, Any]:
+    form = form_of(endpoint.path)
     always = _ALWAYS if endpoint.method == "GET" else (*_ALWAYS, errors.OriginDenied)
     with_body = () if endpoint.body is None else (errors.TooLarge, errors.RequestTimeout)
     codes: dict[int, set[str]] = {}
@@ -138,7 +140,7 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
     return {
         str(status): {
             "description": f"{TITLES[status]}: {', '.join(sorted(names))}",
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {form.media_type: {"schema": schema_of[_key(form.body)]}},
         }
         for status, names in sorted(codes.items())
     }

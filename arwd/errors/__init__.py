@@ -4,7 +4,7 @@ ArwdError                     has a `code`, knows its HTTP `status` and whether 
 ├── RequestError              the client's mistake: answered at once, nothing was started
 │   ├── InvalidJson  MissingField  InvalidField  InvalidParameter
 │   ├── InvalidUrlScheme  CredentialsInUrl  InvalidSha256
-│   ├── UnsupportedMediaType  TooLarge  RequestTimeout  NotFound  MethodNotAllowed
+│   ├── UnsupportedMediaType  TooLarge  RequestTimeout  NotFound  JobNotFound  MethodNotAllowed
 │   ├── Unauthorized  TooManyFailures  HostDenied  OriginDenied
 │   ├── ModelNotFound  ModelForbidden  AmbiguousRef
 │   └── IdInUse  TooManyStreams  Stopping
@@ -46,6 +46,7 @@ from arwd.errors.request import (
     InvalidParameter,
     InvalidSha256,
     InvalidUrlScheme,
+    JobNotFound,
     MethodNotAllowed,
     MissingField,
     ModelForbidden,
@@ -112,6 +113,7 @@ __all__ = [
     "InvalidResponse",
     "InvalidSha256",
     "InvalidUrlScheme",
+    "JobNotFound",
     "LinkExpired",
     "MethodNotAllowed",
     "MissingField",

@@ -8,6 +8,11 @@ class RequestError(ArwdError):
 
     code, status = "invalid_field", 400
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        """`field`: the one of the body that is missing or wrong."""
+        super().__init__(message)
+        self.field = field
+
     def headers(self) -> dict[str, str]:
         """Response headers that belong to this refusal."""
         return {}
@@ -101,6 +106,12 @@ class AmbiguousRef(RequestError):
     """The ref could be several models; the sentence names them."""
 
     code = "ambiguous_ref"
+
+
+class JobNotFound(RequestError):
+    """No job has this id, or none has it any more."""
+
+    code, status = "job_not_found", 404
 
 
 class MethodNotAllowed(RequestError):

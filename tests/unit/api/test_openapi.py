@@ -144,3 +144,26 @@ def test_the_payload_of_progress_is_described_as_in_the_contract() -> None:
     assert schema["required"] == ["id"]
     assert schema["properties"]["downloaded"]["type"] == "integer"
     assert set(schema["properties"]) == set(events.DownloadProgress.__struct_fields__)
+
+
+def test_what_is_below_a_dialect_s_path_refuses_in_its_form() -> None:
+    async def fetch(request: Request) -> Response:
+        return Response("{}")
+
+    route = Endpoint(method="POST", path="/api/v1/x", handle=fetch, summary="X", body=arw_wire.IdRequest)
+    document = json.loads(msgspec.json.encode(openapi((*ENDPOINTS, route))))
+    openapi_spec_validator.validate(document, cls=openapi_spec_validator.OpenAPIV32SpecValidator)
+    for path, media_type, name in (
+        ("/api/v1/x", "application/json", "RefusalBody"),
+        ("/models", "application/problem+json", "Problem"),
+    ):
+        refusals = [
+            answer["content"]
+            for operation in document["paths"][path].values()
+            for status, answer in operation["responses"].items()
+            if status >= "400"
+        ]
+        wanted = {media_type: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+        assert refusals
+        assert all(content == wanted for content in refusals)
+        assert name in document["components"]["schemas"]
