@@ -15,8 +15,8 @@ Key = str | int | float | bool
 
 MOST_KEYS: Final = 4_096
 """A model has about forty."""
-MOST_TENSORS: Final = 65_536
-"""Of one file; the largest models have a few thousand."""
+MOST_TENSORS: Final = 262_144
+"""Of all shards together; the largest models have a few thousand."""
 MOST_TEXTS: Final = 2_097_152
 """Of one array; the largest vocabularies have a quarter of a million, and twice as many merges."""
 MOST_TEXT: Final = 1_024
@@ -84,7 +84,7 @@ class _Head:
                 keys.setdefault(name, value)
 
     def read_tensors(self, tally: Tally) -> None:
-        if self._tensors > MOST_TENSORS:
+        if tally.tensors + self._tensors > MOST_TENSORS:
             raise Ended
         for _ in range(self._tensors):
             self._reader.skip(self._number(self._length))

@@ -64,7 +64,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 def inspect(paths: Iterable[Path]) -> Head | None:
     """The head of the model that these files, or those in these directories, are; None if arwd can read none.
 
-    Blocks, for less than a second on the largest models; OSError.
+    Blocks, for a tenth of a second where a vocabulary is in it, and seconds where somebody wants it to; OSError.
     """
     files = list(itertools.islice(itertools.chain.from_iterable(map(_files, paths)), MOST_FILES))
     budget = Budget(MOST_READ)
@@ -176,7 +176,7 @@ def _shown(value: object) -> str | None:
 def _rounded(count: int | None) -> str | None:
     """A number of parameters as people say it: 6,738,415,616 is `6.7B`."""
     for scale, letter in _SCALES:
-        if count is not None and count >= scale:
+        if count is not None and count >= scale * 0.9995:  # 999,999 is 1M, not 1000K
             amount = count / scale
             return f"{amount:.0f}{letter}" if amount >= 9.95 else f"{amount:.1f}".removesuffix(".0") + letter
     return None if count is None else str(count)

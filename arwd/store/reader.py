@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-CHUNK: Final = 256 * 1024
-"""Bytes of one read: most heads are in the first."""
+CHUNK: Final = 64 * 1024
+"""Bytes of one read: the heads of a thousand shards are within what may be read of one model."""
 
 
 class Ended(Exception):

@@ -17,11 +17,14 @@ class Tally:
     def __init__(self) -> None:
         self._values: collections.Counter[str] = collections.Counter()
         self._bits = 0.0
+        self.tensors = 0
+        """How many were added."""
         self._is_whole = True
         self._has_bits = True
 
     def add(self, kind: str | None, shape: Sequence[int], bits: float | None) -> None:
         """One more tensor: its type by name, if it has one, and the bits of one value, if that is known."""
+        self.tensors += 1
         if len(shape) > MOST_DIMENSIONS or min(shape, default=0) < 0:
             self._is_whole = False
             return

@@ -138,7 +138,16 @@ def test_a_name_is_shown_without_what_cannot_be_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "rounded"),
-    [(7, "7"), (6_738, "6.7K"), (22_713_216, "23M"), (999_999, "1000K"), (7_000_000_000, "7B"), (671 * 10**9, "671B")],
+    [
+        (7, "7"),
+        (6_738, "6.7K"),
+        (22_713_216, "23M"),
+        (999_999, "1M"),
+        (999_499, "999K"),
+        (9_960_000_000, "10B"),
+        (7_000_000_000, "7B"),
+        (671 * 10**9, "671B"),
+    ],
 )
 def test_without_a_size_label_the_number_of_parameters_is_rounded(tmp_path: Path, count: int, rounded: str) -> None:
     head = known(tmp_path, heads.gguf({}, [Tensor("a", (count,))]))
@@ -160,6 +169,28 @@ def test_shards_are_counted_together_and_the_first_says_what_they_are(tmp_path: 
     head = inspect(paths)
     assert head is not None
     assert (head.parameters, head.display_name) == (None, "Tiny Llama")
+
+
+def test_shards_of_safetensors_of_which_one_cannot_be_read_have_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"m-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for path in paths:
+        path.write_bytes(heads.safetensors({"a": ("F16", (3,))}))
+    unread = Head(format="safetensors", quantization=Quantization(name="F16"))
+    with monkeypatch.context() as patched:
+        patched.setattr(inspecting, "MOST_READ", paths[0].stat().st_size + 9)
+        assert inspect(paths) == unread
+    paths[1].write_bytes(b"\xff" * 20)
+    assert inspect(paths) == unread
+
+
+def test_a_file_that_is_being_cut_ends_where_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda *arguments: whole(*arguments)[:-1])
+    assert known(tmp_path, WHOLE).parameters is None
+    monkeypatch.setattr(os, "pread", lambda *arguments: b"")
+    assert told(tmp_path, WHOLE) is None
 
 
 def test_what_lies_beside_a_model_is_not_taken_for_it(tmp_path: Path) -> None:
@@ -440,6 +471,19 @@ def test_all_shards_together_may_have_no_more_read_than_one(
     paths = [sparse(tmp_path / f"m-0000{number}-of-00003.gguf", most, 2**27) for number in (1, 2, 3)]
     assert costs.inspect(*paths) is not None
     assert costs.read == 2**20
+
+
+def test_all_shards_together_may_have_no_more_tensors_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf, "MOST_TENSORS", 2 * len(TENSORS))
+    for number in (1, 2):
+        (tmp_path / f"m-0000{number}-of-00003.gguf").write_bytes(heads.gguf(LLAMA, TENSORS))
+    head = inspect([tmp_path])
+    assert head is not None
+    assert head.parameters == 2 * 16_640
+    (tmp_path / "m-00003-of-00003.gguf").write_bytes(heads.gguf({}, TENSORS[:1]))
+    head = inspect([tmp_path])
+    assert head is not None
+    assert (head.parameters, head.architecture) == (None, "llama")
 
 
 def test_the_most_tensors_that_a_header_can_have_are_decoded_within_bounds(tmp_path: Path, costs: Costs) -> None:
