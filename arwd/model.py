@@ -21,12 +21,15 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asked for: which model, from where, and what it knows of the bytes."""
 
-    id: str
+    id: str = ""
+    """Empty: the key that the source knows the model by."""
     ref: str
     """As given: it may carry secrets in its query and must not be shown."""
     provider: str = "local"
     sha256: str | None = None
     filename: str | None = None
+    quantization: str | None = None
+    """Which of the files that the source offers, as `Q4_K_M`."""
 
 
 class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +37,11 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
 
     mirrors: tuple[str, ...]
     name: str | None = None
-    """None: the server says it, or else the URL does."""
+    """Its path in the model's directory, with `/`; None: the server says it, or else the URL does."""
     size: int | None = None
     sha256: str | None = None
+    git_oid: str | None = None
+    """The name of its content in git (SHA-1 over a header and the bytes), of files that a repository holds itself."""
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +50,12 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     """What may be shown: no query, no credentials."""
     files: tuple[RemoteFile, ...]
+    key: str | None = None
+    """What the source calls the model: `publisher/name`, `publisher/name@QUANT`, `publisher/name/path`."""
+    revision: str | None = None
+    """Which state of the source the files are of: a commit."""
+    quantizations: tuple[str, ...] = ()
+    """Those that could be asked for."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
