@@ -13,7 +13,7 @@ from arwd.events import Fact
 from arwd.jobs import admission, facts, held, ledger
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
-from arwd.model import Model
+from arwd.model import Model, Trust
 from arwd.states import State, Trigger
 from arwd.store.library import doom
 from arwd.store.library import record as record_model
@@ -62,14 +62,14 @@ class Work:
             # An earlier life checked the part, and was cut off before it could say so.
             return self._found(is_cached=False)
         library, job = self._rooms.library, self._record.job
-        holder = None if job.sha256 is None else library.holder(job.sha256, but=job.id)
+        holder = None if job.content is None else library.holder(job.content, but=job.id)
         if holder is not None:
             if await held.link(self._part, library.path(holder), holder):
                 return self._found(is_cached=True)
             if await held.copy(self._part, library.path(holder), holder, self._record):
                 self._verify()
                 return Whole(sha256=holder.sha256, is_cached=True)
-        return await self._fetch(url)
+        return await self._fetch(job.files[0].mirrors[0] if job.files else url)
 
     async def place(self, whole: Whole) -> Ending:
         """Give the part its final name: then the job is complete, in memory. StorageError: it has none yet."""
@@ -87,10 +87,11 @@ class Work:
             name=name,
             sha256=whole.sha256,
             bytes=checked.bytes,
-            trust="none" if job.sha256 is None else "caller",
+            trust=self._trust(),
             url=job.url,
             mtime_ns=checked.mtime_ns,
             job_id=job.job_id,
+            revision=job.revision,
             validator=part.validator,
         )
         library.put(model)
@@ -115,16 +116,17 @@ class Work:
 
     async def _fetch(self, url: str) -> Whole | Unchanged:
         """Where bytes of an earlier answer may be to blame for a wrong digest, once more from zero."""
-        may_repeat = True
+        may_repeat, job = True, self._record.job
         while True:
             current = self._current()
             is_fetched = await self._rooms.engine.fetch(
                 url,
                 self._part,
                 self._record,
-                has_digest=self._record.job.sha256 is not None,
-                filename=self._record.job.filename,
+                has_digest=job.content is not None,
+                filename=job.wanted_name,
                 unless=None if current is None else current.validator,
+                expected=job.files[0].size if job.files else None,
             )
             if not is_fetched:
                 assert current is not None
@@ -141,6 +143,12 @@ class Work:
                 code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
                 self._record.begin_again(code, await self._part.clear())
 
+    def _trust(self) -> Trust:
+        job = self._record.job
+        if job.sha256 is not None:
+            return "caller"
+        return "none" if job.content is None else "source"
+
     def _current(self) -> Model | None:
         """The finished copy that the server is asked about; None if there is none to be kept."""
         library, job = self._rooms.library, self._record.job
@@ -153,7 +161,7 @@ class Work:
         self._verify()
         actual = await self._part.digest()
         await self._part.close()
-        expected = self._record.job.sha256
+        expected = self._record.job.content
         if expected is not None and actual != expected:
             raise errors.Sha256Mismatch(expected=expected, actual=actual)
         return Whole(sha256=actual)

@@ -52,4 +52,9 @@ def _fitting(artifact: Artifact, request: Request) -> Artifact:
                 raise errors.InvalidField(
                     f"{name} is of one file, but the ref means {len(artifact.files)}; leave it out."
                 )
+    promised = artifact.files[0].sha256
+    if request.sha256 is not None and promised not in (None, request.sha256):
+        raise errors.InvalidField(
+            f"The source says that the file has the SHA-256 {promised}, not the one given: it is another file."
+        )
     return artifact

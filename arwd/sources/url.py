@@ -25,5 +25,5 @@ class UrlSource:
             raise InvalidField("quantization chooses among the files of a repository; a URL is one file.")
         return Artifact(
             url=net.shown(request.ref),
-            files=(RemoteFile(mirrors=(request.ref,), sha256=request.sha256),),
+            files=(RemoteFile(mirrors=(request.ref,)),),
         )

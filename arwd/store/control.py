@@ -54,7 +54,7 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     boot_id: str
     provider: str = "local"
     filename: str | None = None
-    """The name the caller asked for."""
+    """What it should be called, as far as caller or source say."""
     is_paused: bool = False
     """By its user: if the database is lost, it must not go on unasked."""
     layout: Literal["prefix"] = "prefix"
@@ -64,7 +64,7 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     size: int | None = None
     validator: str | None = None
     sha256: str | None = None
-    """The digest the caller gave."""
+    """What the caller asked for, or the source promised."""
     checked: Checked | None = None
     seal: str = ""
 
@@ -77,8 +77,8 @@ def blank(job: Job) -> ControlFile:
         url=job.url,
         boot_id=boot_id(),
         provider=job.provider,
-        filename=job.filename,
-        sha256=job.sha256,
+        filename=job.wanted_name,
+        sha256=job.content,
     )
 
 

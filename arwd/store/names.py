@@ -100,7 +100,7 @@ class Claim:
         self.name = None
 
     def _preferred(self, suggested: str | None) -> str:
-        return preferred(filename=self._job.filename, suggested=suggested, url=self._job.url)
+        return preferred(filename=self._job.wanted_name, suggested=suggested, url=self._job.url)
 
 
 def _stripped(entry: str) -> str:
