@@ -27,7 +27,7 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.scheduler import Scheduler
 from arwd.settings import Settings
 from arwd.sources import registry
-from arwd.store import library
+from arwd.store import doomed, library
 from arwd.store.ballast import Ballast
 from arwd.store.layout import Layout
 from arwd.store.library import Library
@@ -87,7 +87,7 @@ class Daemon:
         )
         self.manager = Manager(rooms, registry.default(self.session, options.sources), Scheduler(options.jobs))
         read = self.database.read_now
-        await self.manager.boot(read(ledger.load), read(library.load_doomed))
+        await self.manager.boot(read(ledger.load), read(doomed.load))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (

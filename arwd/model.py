@@ -78,6 +78,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     directory: str | None = None
     """What the directory of a model of several files should be called; None: it is one file."""
     revision: str | None = None
+    files_done: int = 0
+    current_file: str | None = None
+    """The one of several that began last."""
     name: str | None = None
     """The settled name below `models/`; reserved from then on."""
     total: int | None = None
@@ -148,26 +151,48 @@ def total_of(files: Sequence[RemoteFile]) -> int | None:
     return sum(sizes) if files and len(sizes) == len(files) else None
 
 
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A finished file, as it was when it was checked."""
+
+    name: str
+    """Relative to `models/`, with `/`: the state directory may be moved."""
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A finished model: one verified file under its final name."""
+    """A finished model: one verified file under its final name, or a directory of several."""
 
     id: str
     provider: str
     name: str
-    """The file, relative to `models/`: the state directory may be moved."""
-    sha256: str
+    """The file or the directory, relative to `models/`."""
+    sha256: str | None = None
+    """None: it has several files."""
     bytes: int
     trust: Trust
     url: str
-    mtime_ns: int
+    mtime_ns: int = 0
     job_id: str
+    files: tuple[ModelFile, ...] = ()
+    """Each of several."""
+    list_sha256: str | None = None
+    """The digest of the list of several, as their source gave it (`content_of`)."""
     revision: str | None = None
     validator: str | None = None
 
     @property
-    def content(self) -> str:
+    def content(self) -> str | None:
         """The digest that says what it is."""
-        return self.sha256
+        return self.sha256 or self.list_sha256
+
+    @property
+    def on_disk(self) -> tuple[ModelFile, ...]:
+        """Its files, one or several."""
+        if self.sha256 is None:
+            return self.files
+        return (ModelFile(name=self.name, bytes=self.bytes, mtime_ns=self.mtime_ns, sha256=self.sha256),)
 
 
 def parse_sha256(text: str) -> str:

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import stat
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from arwd.errors import DiskFull, PartChanged, QuotaExceeded, ReadOnly, SettingsError, StorageError
 from arwd.fs.naming import MAX_NAME_BYTES, safe_name, shorten, split_suffix
+from arwd.fs.renames import exchange, rename_without_replacing
 from arwd.fs.trees import files_below, remove, remove_files
 
 __all__ = [
@@ -46,8 +45,6 @@ __all__ = [
 Result = TypeVar("Result")
 
 
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
-_AT_FDCWD = -100
 _FAMILIES: Final[Mapping[int | None, type[StorageError]]] = {
     errno.ENOSPC: DiskFull,
     errno.EDQUOT: QuotaExceeded,
@@ -187,33 +184,6 @@ def _read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     if data is None or len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes, or does not end")
     return data, status
-
-
-def rename_without_replacing(source: Path, target: Path) -> None:
-    """Rename in one step; FileExistsError if the target exists, also if it appeared this instant."""
-    if not _rename_with(source, target, _RENAME_NOREPLACE):
-        # Some file systems (NFS, older FUSE) do not know the flag; link and unlink are as strict.
-        os.link(source, target)
-        os.unlink(source)
-
-
-def exchange(first: Path, second: Path) -> bool:
-    """Let two names change places in one step. False where that cannot be: nothing has changed."""
-    return _rename_with(first, second, _RENAME_EXCHANGE)
-
-
-def _rename_with(source: Path, target: Path, flag: int) -> bool:
-    if sys.platform != "linux":
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        return False
-    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        return False
-    raise OSError(number, os.strerror(number), str(target))
 
 
 def status_of(path: Path) -> os.stat_result | None:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from arwd import errors
-from arwd.model import Artifact, Job, Model, Request, content_of
+from arwd.model import Artifact, Job, Model, ModelFile, Request, content_of
 from arwd.states import State
 
 
@@ -40,7 +40,7 @@ class Have(msgspec.Struct, frozen=True, kw_only=True):
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Another id holds these bytes: a new job, complete at once."""
 
-    holder: Model
+    holder: tuple[ModelFile, ...]
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +75,9 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
-    """Who else has the digest that was asked for: a model whose file is unchanged, or a job on its way."""
+    """Who else has what was asked for: files that are unchanged, or a job on its way."""
 
-    holder: Model | None = None
+    holder: tuple[ModelFile, ...] = ()
     fetching: str | None = None
 
 
@@ -104,7 +104,7 @@ def decide(
         return _beside(wanted, current)
     if model is not None and is_unchanged and _is_answer(wanted, model):
         return Have(model=model)
-    if elsewhere.holder is not None:
+    if elsewhere.holder:
         return Link(holder=elsewhere.holder)
     is_failed = current is not None and current.job.state is State.FAILED
     part_name = _adoptable(wanted, current.job) if is_failed and current is not None else None

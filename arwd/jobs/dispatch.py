@@ -12,7 +12,7 @@ from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.tolerance import tolerated
 from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model
+from arwd.model import Job, ModelFile
 from arwd.states import State
 
 
@@ -36,7 +36,7 @@ class Dispatcher:
             self._scheduler.offer(worker)
             return
         holder = self._rooms.library.holder(content, but=worker.job.id)
-        if holder is None:
+        if not holder:
             self._line_up(worker, content)
         else:
             self._links[worker] = asyncio.get_running_loop().create_task(self._link(worker, content, holder))
@@ -113,7 +113,7 @@ class Dispatcher:
         workers = [worker for worker in self._roster.workers if worker.job.waiting_for == leader.job.job_id]
         return [worker for worker in workers if worker.job.state is State.QUEUED and not worker.is_canceling]
 
-    async def _link(self, worker: Worker, content: str, holder: Model) -> None:
+    async def _link(self, worker: Worker, content: str, holder: tuple[ModelFile, ...]) -> None:
         try:
             is_linked = await worker.have(holder)
         finally:

@@ -17,14 +17,14 @@ from arwd.model import Job
 from arwd.store import control, found
 from arwd.store.control import Prefix
 from arwd.store.found import Found
-from arwd.store.layout import Layout
+from arwd.store.layout import Folder
 from arwd.store.names import Claim
 
 
 class Kept:
     """The bytes of one part while nobody writes to it. Mutable state: how many they are, and what is known of them."""
 
-    def __init__(self, layout: Layout, claim: Claim, job: Job) -> None:
+    def __init__(self, layout: Folder, claim: Claim, job: Job) -> None:
         self._layout = layout
         self._claim = claim
         self._saving = asyncio.Lock()
@@ -67,7 +67,9 @@ class Kept:
 
         OSError, StorageError.
         """
-        scratch = self.path.with_name(f".{self._claim.settled}.link.part.json.tmp")  # a start removes such names
+        scratch = self.path.with_name(
+            f".{self._layout.final(self._claim.settled).name}.link.part.json.tmp"
+        )  # a start removes such names
         try:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
             if not await fs.in_thread(fs.link, source, scratch):
@@ -91,6 +93,11 @@ class Kept:
             return True
         finally:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
+
+    async def read(self, offset: int, count: int) -> bytes:
+        """Some of the bytes that lie there. StorageError."""
+        with fs.translate_errors(f"cannot read {self.path.name}"):
+            return await fs.in_thread(fs.read_piece, self.path, offset, count)
 
     async def cut(self, length: int) -> None:
         """Drop what is beyond. OSError."""

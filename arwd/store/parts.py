@@ -14,8 +14,9 @@ from arwd.model import Job
 from arwd.store import checkpoint, control
 from arwd.store.control import Checked
 from arwd.store.kept import Kept
-from arwd.store.layout import Layout
-from arwd.store.names import Claim, Names
+from arwd.store.layout import Folder
+from arwd.store.names import Claim
+from arwd.store.share import Share
 from arwd.store.space import Space
 from arwd.store.writer import PartWriter
 
@@ -23,11 +24,11 @@ from arwd.store.writer import PartWriter
 class Part:
     """One part, from the settling of its name until it is placed or discarded. Satisfies the transfer's sink."""
 
-    def __init__(self, layout: Layout, reserved: Names, space: Space, job: Job, *, own_name: str | None = None) -> None:
-        """`own_name` is the finished file of this model, which the part is to replace."""
+    def __init__(self, layout: Folder, claim: Claim, space: Space | Share, job: Job) -> None:
+        """`claim` is the job's on a name."""
         self._space = space
-        self._claim = Claim(reserved, job, own_name)
-        self._kept = Kept(layout, self._claim, job)
+        self._claim = claim
+        self._kept = Kept(layout, claim, job)
         self._writer: PartWriter | None = None
         self._rhythm: asyncio.Task[None] | None = None
         self._stride: int | None = None
@@ -216,8 +217,7 @@ class Part:
 
     async def read(self, offset: int, count: int) -> bytes:
         """Bytes of the part as it lies there, for the proof that it is this file's. StorageError."""
-        with fs.translate_errors(f"cannot read {self.name}.part"):
-            return await fs.in_thread(fs.read_piece, self._kept.path, offset, count)
+        return await self._kept.read(offset, count)
 
     async def own(self, *, size: int, validator: str | None) -> None:
         """The bytes that another program left are proved: from now on they are ours. StorageError."""
@@ -231,7 +231,7 @@ class Part:
         self.unproven = 0
 
     def release(self) -> None:
-        """Neither the name nor room is reserved any longer: what lies on disk speaks for itself."""
+        """Neither name nor room is reserved any longer: what lies on disk speaks for itself."""
         self._claim.release()
         self._space.withdraw(self._kept.known.job_id)
 

@@ -4,8 +4,7 @@ Rule: a file that is about to grow asks first, and is promised what is still to 
 not touch that: the promise shrinks as its own bytes are written.
 """
 
-import contextlib
-import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,14 +128,6 @@ class Space:
 
 
 def _used(directory: Path) -> int:
-    used, seen = 0, set[int]()
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            # One that goes while we look takes no room.
-            with contextlib.suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                # A second name takes no room.
-                if entry.is_file(follow_symlinks=False) and status.st_ino not in seen:
-                    seen.add(status.st_ino)
-                    used += status.st_size
-    return used
+    # A second name takes no room.
+    sizes = {status.st_ino: status.st_size for _, status in fs.files_below(directory) if stat.S_ISREG(status.st_mode)}
+    return sum(sizes.values())

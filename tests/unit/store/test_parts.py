@@ -15,7 +15,7 @@ from arwd.errors import NotSynced, PartChanged, StorageError
 from arwd.store import checkpoint, control
 from arwd.store.control import Checked, ControlFile, Prefix
 from arwd.store.layout import Layout, Options
-from arwd.store.names import Names
+from arwd.store.names import Claim, Names
 from arwd.store.parts import Part
 from arwd.store.space import Space
 from arwd.store.writer import SLAB
@@ -37,7 +37,7 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def make(layout: Layout, names: Names, **more: Any) -> Part:
     own_name = more.pop("own_name", None)
-    return Part(layout, names, Space(layout, Options(reserve=0)), job(**more), own_name=own_name)
+    return Part(layout, Claim(names, job(**more), own_name), Space(layout, Options(reserve=0)), job(**more))
 
 
 async def begin(part: Part, start: int = 0, **more: Any) -> None:
