@@ -147,6 +147,7 @@ async def test_while_bytes_come_the_rate_and_the_estimate_are_there(
     answer = await told(daemon, job_id)
     assert_fields(answer, "downloading", size=len(data))
     assert answer["downloaded_bytes"] == 300_000
+    assert answer["bytes_per_second"] > 0
     assert answer["estimated_completion"] > answer["started_at"]
 
 
@@ -240,9 +241,10 @@ async def test_a_canceled_job_has_failed_and_the_next_request_begins_anew(daemon
     answer = await told(daemon, job_id)
     assert_fields(answer, "failed", size=len(SMALL))
     assert answer["error"] == {"code": "canceled", "message": "The download was canceled."}
-    served.storage.go_on.set()
     again = await asked(daemon, "openai/gpt-oss-20b")
     assert (again["status"], again["job_id"] != job_id) == ("downloading", True)
+    assert await told(daemon, job_id) == answer
+    served.storage.go_on.set()
     assert (await daemon.settled("openai/gpt-oss-20b"))["status"] == "complete"
 
 
