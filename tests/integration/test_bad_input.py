@@ -39,7 +39,9 @@ COMMANDS = (
     "/models/download", "/models/download/cancel", "/models/download/pause", "/models/download/resume",
     "/models/delete",
 )  # fmt: skip
-WITH_BODY = (*(("POST", path) for path in COMMANDS), ("PATCH", "/limits"), ("POST", "/login"))
+WITH_BODY = (
+    *(("POST", path) for path in COMMANDS), ("POST", "/models/plan"), ("PATCH", "/limits"), ("POST", "/login"),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ async def test_what_is_not_json_is_400_on_every_route_with_a_body(
     daemon: Running, origin: Origin, subtests: pytest.Subtests
 ) -> None:
     for (method, path), body in itertools.product(WITH_BODY, NOT_JSON):
-        name = {"/limits": b'"max_jobs"', "/login": b'"token"'}.get(path, b'"id"')
+        name = {"/limits": b'"max_jobs"', "/login": b'"token"', "/models/plan": b'"ref"'}.get(path, b'"id"')
         given_body = body.replace(b'"id"', name)
         if path == "/models/download":
             given_body = given_body.replace(b'{"id"', b'{"url":"http://127.0.0.1:1/m","id"')
