@@ -15,7 +15,7 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model, Request
+from arwd.model import Artifact, Job, Model, Request
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger
 from arwd.store import doomed, library
@@ -32,6 +32,7 @@ class Manager:
         self._rooms = rooms
         self._dispatcher = Dispatcher(rooms, self.roster, scheduler)
         self._intake = Intake(rooms, self.roster, registry, scheduler, self._dispatcher)
+        self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
     async def boot(self, jobs: list[Job], condemned: list[doomed.Doomed]) -> None:
@@ -46,6 +47,10 @@ class Manager:
         RequestError, or TransferError when the source does not answer.
         """
         return await self._intake.submit(request)
+
+    async def plan(self, request: Request) -> Artifact:
+        """What this request would fetch; nothing is started. RequestError, or TransferError as `submit`."""
+        return await self._registry.resolve(request)
 
     async def cancel(self, model_id: str) -> Job | None:
         """Begin to cancel the job of this id; None if there is none. `canceled` follows within a second."""
