@@ -1,9 +1,9 @@
 """Jobs and models as ARW's dialect lists them. PURE."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from arwd.api.arw_wire import JobEntry, ModelEntry, Plan, PlannedFile
+from arwd.api.arw_wire import JobEntry, JobFile, ModelEntry, Plan, PlannedFile
 from arwd.jobs.worker import Worker
 from arwd.model import Artifact, Job, Model, total_of
 from arwd.states import State
@@ -29,6 +29,7 @@ def status_of(job: Job) -> str:
 def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry:
     """The job as it stands, with the `worker` that an unfinished one has, and its `position` in the queue."""
     progress = None if worker is None else worker.progress
+    files = None if job.directory is None else _files_of(job, worker)
     is_moving = job.state is State.DOWNLOADING and progress is not None
     return JobEntry(
         id=job.id,
@@ -46,12 +47,38 @@ def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry
         code=job.code,
         error=job.error,
         file=job.name,
-        sha256=job.actual_sha256 or job.content,
+        sha256=job.actual_sha256 or (job.content if files is None else None),
         trust=job.trust,
+        files_done=None if files is None else sum(file.status == "done" for file in files),
+        files_total=None if files is None else len(files),
+        files=files,
         queued_at=job.queued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
+
+
+def _files_of(job: Job, worker: Worker | None) -> list[JobFile]:
+    """Each of several files. Of a job that is over only a complete one's files are all there."""
+    known = {} if worker is None else {state.name: state for state in worker.files}
+    entries = []
+    for file in job.files:
+        name, state = file.name or "", known.get(file.name or "")
+        if job.state is State.COMPLETED:
+            downloaded, is_done = file.size or 0, True
+        else:
+            downloaded, is_done = (0, False) if state is None else (state.downloaded, state.is_done)
+        status: Literal["waiting", "downloading", "done"] = "downloading" if downloaded else "waiting"
+        entries.append(
+            JobFile(
+                name=name,
+                bytes=file.size,
+                downloaded=downloaded,
+                sha256=file.sha256,
+                status="done" if is_done else status,
+            )
+        )
+    return entries
 
 
 def model_entry(model: Model, path: Path) -> ModelEntry:

@@ -84,6 +84,16 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trust: str | None = None
 
 
+class JobFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of a job's several files. `status` is `done` when it was checked."""
+
+    name: str
+    bytes: int | None = None
+    downloaded: int
+    sha256: str | None = None
+    status: Literal["waiting", "downloading", "done"]
+
+
 class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as it stands. Sizes in bytes, rates in bytes a second, times RFC 3339 UTC."""
 
@@ -105,6 +115,9 @@ class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: str | None = None
     sha256: str | None = None
     trust: str | None = None
+    files_done: int | None = None
+    files_total: int | None = None
+    files: list[JobFile] | None = None
     started_at: str | None = None
     finished_at: str | None = None
 

@@ -84,7 +84,7 @@ class LmStudio:
         )
 
     def _paths_of(self, model: Model) -> tuple[Path, ...]:
-        return (self._library.path(model),)
+        return tuple(self._library.path(file) for file in model.on_disk)
 
     def _status(self, job: Job) -> DownloadStatus:
         now = datetime.datetime.now(datetime.UTC)
