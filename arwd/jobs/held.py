@@ -20,7 +20,7 @@ async def link(part: Part, path: Path, model: Model) -> bool:
 
 async def copy(part: Part, path: Path, model: Model, record: Record) -> bool:
     """Fill the part from this model's file. False if that is not what it was: then nothing of it is kept."""
-    await part.begin(start=0, size=model.bytes, validator=None, length_known=True, suggested=None)
+    await part.begin(start=0, size=model.bytes, validator=None, declared=None, length_known=True, suggested=None)
     await record.began(model.bytes)
     try:
         while part.held < model.bytes:
