@@ -20,7 +20,7 @@ async def link(part: Part, path: Path, file: ModelFile) -> bool:
 
 async def copy(part: Part, path: Path, file: ModelFile, record: Record) -> bool:
     """Fill the part from this model's file. False if that is not what it was: then nothing of it is kept."""
-    await part.begin(start=0, size=file.bytes, validator=None, length_known=True, suggested=None)
+    await part.begin(start=0, size=file.bytes, validator=None, declared=None, length_known=True, suggested=None)
     await record.began(file.bytes)
     try:
         while part.held < file.bytes:

@@ -47,9 +47,9 @@ class Several:
             return self._whole(is_cached=False)
         await staging.begin()
         if staging.held:
-            await record.resumed(staging.held, staging.declared)
+            await record.resumed(staging.held, staging.declared_size)
         else:
-            await record.began(staging.declared)
+            await record.began(staging.declared_size)
         record.files_are_done(staging.files_done)
         is_fetched = await self._fetch_missing()
         return self._whole(is_cached=not is_fetched)
@@ -189,7 +189,9 @@ class Several:
         return Whole(is_cached=is_cached)
 
     def _trust(self) -> Trust:
-        return "none" if self._record.job.content is None else "source"
+        members = self._staging.members
+        is_vouched = bool(members) and all(member.is_vouched for member in members)
+        return "source" if is_vouched or self._record.job.content is not None else "none"
 
 
 def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:

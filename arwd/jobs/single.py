@@ -3,13 +3,14 @@
 Where the bytes come from, in this order: a part that was checked already, a model that has the same digest, the server.
 """
 
-from arwd import errors
+from arwd import errors, fs
 from arwd.jobs import admission, held
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.work import Ending, FileState, Unchanged, Whole, placed
 from arwd.model import Model, ModelFile, Trust
 from arwd.states import Trigger
+from arwd.store import identity
 from arwd.store.parts import Part
 
 
@@ -97,7 +98,7 @@ class Single:
                 url,
                 self._part,
                 self._record,
-                has_digest=job.content is not None,
+                has_digest=(job.content or self._git_oid) is not None,
                 filename=job.wanted_name,
                 unless=None if current is None else current.validator,
                 expected=job.files[0].size if job.files else None,
@@ -121,7 +122,8 @@ class Single:
         job = self._record.job
         if job.sha256 is not None:
             return "caller"
-        return "none" if job.content is None else "source"
+        is_vouched = (job.content or self._git_oid or self._part.declared_sha256) is not None
+        return "source" if is_vouched else "none"
 
     def _current(self) -> Model | None:
         """The finished copy that the server is asked about; None if there is none to be kept."""
@@ -135,10 +137,21 @@ class Single:
         self._verify()
         actual = await self._part.digest()
         await self._part.close()
-        expected = self._record.job.content
+        expected = self._record.job.content or self._part.declared_sha256
         if expected is not None and actual != expected:
             raise errors.Sha256Mismatch(expected=expected, actual=actual)
+        if self._git_oid is not None:
+            path = self._rooms.layout.part(self._part.name or "")
+            with fs.translate_errors(f"cannot read {path.name}"):
+                _, git_oid = await fs.in_thread(identity.digests, path)
+            identity.compare_git(self._git_oid, git_oid)
         return Whole(sha256=actual)
+
+    @property
+    def _git_oid(self) -> str | None:
+        """What git calls the file, if its source gives no better digest."""
+        job = self._record.job
+        return job.files[0].git_oid if job.files and job.content is None else None
 
     def _found(self, *, is_cached: bool) -> Whole:
         checked = self._part.checked

@@ -57,7 +57,7 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
 class Unfinished(Protocol):
     """What a job holds until it is final: a part, or a directory of them."""
 
-    declared: int | None
+    declared_size: int | None
     is_taken_up: bool
 
     @property

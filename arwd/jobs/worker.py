@@ -169,7 +169,7 @@ class Worker:
         """Pause, until there is room for what is still to come."""
         await self._part.close()
         await self._sync_part()
-        size, kept = self._part.declared, self._part.held
+        size, kept = self._part.declared_size, self._part.held
         sentence = await self._rooms.space.explain(error, size=size, held=kept)
         self._tail = None
         self._record.run_out_of_room(sentence, size=size, held=kept)

@@ -11,11 +11,11 @@ class Buffer:
 
     unproven = 0
     is_pieced = False
-    declared_sha256: str | None = None
 
     def __init__(self, size: int) -> None:
         self.size: int | None = size
         self.validator: str | None = None
+        self.declared_sha256: str | None = None
         self.begun = 0
         self._bytes = bytearray()
         self._most = size
@@ -36,10 +36,18 @@ class Buffer:
         return bytes(self._bytes)
 
     async def begin(
-        self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None
+        self,
+        *,
+        start: int,
+        size: int | None,
+        validator: str | None,
+        declared: str | None,
+        length_known: bool,
+        suggested: str | None,
     ) -> None:
         """Make ready to take bytes from `start` on; what is held beyond is dropped."""
         del self._bytes[start:]
+        self.declared_sha256 = declared or (self.declared_sha256 if start else None)
         self.validator, self.is_pieced = validator, start > 0
         self.begun += 1
 

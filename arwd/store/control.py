@@ -76,6 +76,8 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     prefix: Prefix | None = None
     size: int | None = None
     validator: str | None = None
+    declared: str | None = None
+    """The digest of the whole file that its server declared."""
     sha256: str | None = None
     """What the caller asked for, or the source promised."""
     checked: Checked | None = None
@@ -121,9 +123,10 @@ def is_wanted(blank: ControlFile, said: ControlFile) -> bool:
 
 def taken_over(blank: ControlFile, said: ControlFile, *, held: int, is_checked: bool) -> ControlFile:
     """PURE: what a job knows of a part that an earlier one left, `held` bytes of which may be trusted."""
-    # Another address may serve the same file; its validator says nothing of the one that was kept.
-    validator = said.validator if said.url == blank.url else None
-    known = replace(blank, size=said.size, validator=validator, synced=min(said.synced, held), prefix=said.prefix)
+    known = replace(blank, size=said.size, synced=min(said.synced, held), prefix=said.prefix)
+    # Another address may serve the same file; what it says of its versions says nothing of the one that was kept.
+    if said.url == blank.url:
+        known = replace(known, validator=said.validator, declared=said.declared)
     return replace(known, checked=said.checked) if is_checked and is_answer(blank, said) else known
 
 

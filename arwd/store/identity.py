@@ -30,14 +30,13 @@ def compare(file: RemoteFile, actual: str, declared: str | None, data: bytes | N
     if data is not None and file.sha256 is None and file.git_oid is not None:
         hasher = git_blob_sha1(len(data))
         hasher.update(data)
-        compare_git(file, hasher.hexdigest())
+        compare_git(file.git_oid, hasher.hexdigest())
 
 
-def compare_git(file: RemoteFile, actual: str) -> None:
+def compare_git(expected: str, actual: str) -> None:
     """Sha256Mismatch unless git calls the file so."""
-    assert file.git_oid is not None
-    if actual != file.git_oid:
-        raise Sha256Mismatch(expected=file.git_oid, actual=actual)
+    if actual != expected:
+        raise Sha256Mismatch(expected=expected, actual=actual)
 
 
 def recognised(path: Path, file: RemoteFile) -> CheckedFile | None:

@@ -94,10 +94,20 @@ class Kept:
         finally:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
 
-    async def read(self, offset: int, count: int) -> bytes:
-        """Some of the bytes that lie there. StorageError."""
-        with fs.translate_errors(f"cannot read {self.path.name}"):
-            return await fs.in_thread(fs.read_piece, self.path, offset, count)
+    async def make_ready(
+        self, start: int, *, is_open: bool, size: int | None, validator: str | None, declared: str | None
+    ) -> None:
+        """Say durably of which version the bytes are that come from `start` on. `is_open`: they come already. OSError.
+
+        An answer to a range need not declare the digest again; one that begins the file says what there is to say.
+        """
+        if self.held > start and not is_open:
+            # Before the control file says of which version the bytes are: never old bytes beside a new validator.
+            await self.cut(start)
+        declared = declared or (self.known.declared if start else None)
+        is_news = (size, validator, declared) != (self.known.size, self.known.validator, self.known.declared)
+        if is_news or not is_open:
+            await self.save(size=size, validator=validator, declared=declared)
 
     async def cut(self, length: int) -> None:
         """Drop what is beyond. OSError."""
@@ -106,15 +116,22 @@ class Kept:
         self.known = replace(self.known, synced=min(self.known.synced, length), checked=None)
 
     async def fall_back(self) -> int:
-        """Drop what is not known to be on disk. Returns how many bytes that were; OSError."""
+        """Drop what is not known to be on disk. Returns how many bytes that were; StorageError."""
         dropped = max(self.held - self.known.synced, 0)
-        await self.cut(self.held - dropped)
+        with fs.translate_errors(f"cannot cut {self.path.name}"):
+            await self.cut(self.held - dropped)
         self.is_unsure = False
         return dropped
 
+    async def read(self, offset: int, count: int) -> bytes:
+        """Bytes of the part as it lies there. StorageError."""
+        with fs.translate_errors(f"cannot read {self.path.name}"):
+            return await fs.in_thread(fs.read_piece, self.path, offset, count)
+
     async def inherit(self, name: str) -> bool:
-        """Take over the part of another job, under that name. False if there is none. OSError."""
-        return await fs.in_thread(control.hand_over, self._layout, name, self._claim.settled, self.blank)
+        """Take over the part of another job, under that name. False if there is none. StorageError."""
+        with fs.translate_errors(f"cannot take over {name}.part"):
+            return await fs.in_thread(control.hand_over, self._layout, name, self._claim.settled, self.blank)
 
     def keep(self, written: int, prefix: Prefix | None) -> None:
         """So many bytes were written, and this is what some of them are."""

@@ -48,6 +48,11 @@ class Member:
         """Will a digest decide in the end?"""
         return (self.file.sha256 or self.file.git_oid) is not None
 
+    @property
+    def is_vouched(self) -> bool:
+        """Has its source, or its server, said what its digest must be?"""
+        return self.has_digest or self.sink.declared_sha256 is not None
+
     async def take_up(self) -> int:
         """Look for what an earlier transfer left. Returns how many bytes are lost. StorageError."""
         if self.done is not None:
@@ -74,18 +79,18 @@ class Member:
         """
         if isinstance(self.sink, Buffer):
             data = self.sink.data
-            identity.compare(self.file, hashlib.sha256(data).hexdigest(), None, data)
+            identity.compare(self.file, hashlib.sha256(data).hexdigest(), self.sink.declared_sha256, data)
             with fs.translate_errors(f"cannot write {self.name}"):
                 self.done = await fs.in_thread(_write, self._folder.final(self.name), data, self.name)
             await self.sink.clear()
             return
         actual = await self.sink.digest()
         await self.sink.close()
-        identity.compare(self.file, actual, None, None)
+        identity.compare(self.file, actual, self.sink.declared_sha256, None)
         if self.file.sha256 is None and self.file.git_oid is not None:
             with fs.translate_errors(f"cannot read {self.name}"):
                 _, git_oid = await fs.in_thread(identity.digests, self._folder.part(self.name))
-            identity.compare_git(self.file, git_oid)
+            identity.compare_git(self.file.git_oid, git_oid)
         await self.sink.vouch(actual)
         await self._put_in_place(self.sink)
 

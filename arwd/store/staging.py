@@ -23,7 +23,6 @@ class Staging:
     """One directory, from the settling of its name until it is placed or discarded."""
 
     def __init__(self, layout: Folder, claim: Claim, space: Space, job: Job) -> None:
-        """`claim` is the job's on a name."""
         self._layout = layout
         self._space = space
         self._job = job
@@ -31,7 +30,7 @@ class Staging:
         self._known = self._blank = control.blank(job)
         self.members: tuple[Member, ...] = ()
         """Its files, as soon as the name is settled."""
-        self.declared = total_of(job.files)
+        self.declared_size = total_of(job.files)
         """The bytes of all of them, if their source said that."""
         self.is_taken_up = True
         """Is it known what an earlier transfer left? Until then nothing may be dropped."""
