@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ TOKEN = canary.secret("hub")
 
 @dataclass(frozen=True)
 class Case:
-    """A source by examples. In a ref `{hub}` and `{storage}` stand for where the test's own servers are."""
+    """A source by examples. In a ref `{hub}`, `{host}` and `{storage}` stand for the test's own servers."""
 
     source: str
     known: tuple[str, ...]
@@ -35,6 +35,8 @@ class Case:
     """Of its kind, and nothing that can be downloaded."""
     foreign: tuple[str, ...]
     """Refs of other kinds."""
+    answers: Mapping[str, bytes] = field(default_factory=dict)
+    """What `{hub}` has under these paths, beyond what a Hub has. All of it is JSON."""
     asks: bool = True
     """Does it need a server to resolve a ref?"""
 
@@ -103,7 +105,8 @@ class World:
         self.served, self.session, self.options, self.dialled = served, session, options, dialled
 
     def ref(self, text: str) -> str:
-        return text.format(hub=self.served.url, storage=self.served.storage.url, secret=canary.WORD)
+        host, storage = self.served.url.removeprefix("http://"), self.served.storage.url
+        return text.format(hub=self.served.url, host=host, storage=storage, secret=canary.WORD)
 
     def source(self, case: Case) -> Source:
         make = next(each for each in SOURCES if getattr(each, "__name__", "") == case.source)
@@ -132,6 +135,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
     async with hub.running(repos) as served, contextlib.AsyncExitStack() as closing:
         served.tokens[TOKEN] = frozenset(repos)
+        for case in CASES:
+            served.pages.update({path: hub.as_json(text) for path, text in case.answers.items()})
         session = net.Session(
             egress(credentials={served.url: str(token)}),
             resolver=Nobody(),

@@ -10,7 +10,7 @@ import pytest
 
 from arwd import errors, net
 from arwd.model import Artifact, RemoteFile, Request
-from arwd.sources import hub_api, registry
+from arwd.sources import answers, hub_api, registry
 from arwd.sources.base import Options
 from tests import canary, hub
 from tests.hub import Answer, Hub, Repo, Seen
@@ -417,7 +417,7 @@ async def test_what_is_listed_in_a_wrong_form_is_no_digest(served: Hub) -> None:
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(served: Hub) -> None:
-    served.answers += [PINNED, Answer(200, LIST, b" " * (hub_api.MOST_BYTES + 1))]
+    served.answers += [PINNED, Answer(200, LIST, b" " * (answers.MOST_BYTES + 1))]
     assert "more than" in str(await refused(served, "hf://org/tensors"))
 
 
