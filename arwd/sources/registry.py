@@ -9,11 +9,13 @@ from arwd.model import Artifact, Request
 from arwd.sources.base import Options, Source
 from arwd.sources.catalog import Catalog
 from arwd.sources.huggingface import HuggingFace
+from arwd.sources.ollama import Ollama
 from arwd.sources.url import UrlSource
 
 SOURCES: Final[tuple[Callable[[net.Session, Options], Source], ...]] = (
     HuggingFace,
     Catalog,
+    Ollama,
     UrlSource,  # knows every ref, so it is asked last
 )
 """How each source is made, in the order in which they are asked."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +43,23 @@ class Case:
     """Does it need a server to resolve a ref?"""
 
 
+def manifest(**layers: int) -> bytes:
+    """What a registry says of a model that has layers of these kinds, of so many bytes."""
+    return json.dumps({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": "sha256:0", "size": 5},
+        "layers": [
+            {
+                "mediaType": f"application/vnd.ollama.image.{kind}",
+                "digest": f"sha256:{hashlib.sha256(kind.encode()).hexdigest()}",
+                "size": size,
+            }
+            for kind, size in layers.items()
+        ],
+    }).encode()  # fmt: skip
+
+
 CASES = (
     Case(
         "HuggingFace",
@@ -60,6 +79,24 @@ CASES = (
         known=("me/mine", "ME/mine@q8_0", "org/gguf"),
         wrong=("org/nothing", "me/mine@a@b", "org/tensors", "org/gguf@Q9_9", "a--b/c"),
         foreign=("hf://org/gguf", "https://example.org/org/gguf", "hf.co/org", "a/b/c", "/a/b", "a", ""),
+    ),
+    Case(
+        "Ollama",
+        known=("ollama://{host}/library/seer", "OLLAMA://{host}/library/seer:7b", "ollama://{host}/me/plain:q8_0"),
+        wrong=(
+            "ollama://{host}/library/nothing", "ollama://{host}/me/tensors", "ollama://{host}/me/torn", "ollama://",
+            "ollama://{host}/a/b/c", "ollama://seer?k={secret}", "ollama://x:{secret}@h/a/b", "ollama://a:b:c",
+        ),
+        foreign=("seer", "seer:7b", "library/seer", "https://registry.ollama.ai/v2/library/seer", "ollama:seer", ""),
+        answers={
+            **dict.fromkeys(
+                ("/v2/library/seer/manifests/latest", "/v2/library/seer/manifests/7b"),
+                manifest(model=5_000_000_000, projector=600_000_000, license=1_000, template=10),
+            ),
+            "/v2/me/plain/manifests/q8_0": manifest(model=300, params=5),
+            "/v2/me/tensors/manifests/latest": manifest(tensor=300),
+            "/v2/me/torn/manifests/latest": manifest(model=-1),
+        },
     ),
     Case(
         "UrlSource",
