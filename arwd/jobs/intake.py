@@ -140,6 +140,7 @@ class Intake:
             name=model.name,
             total=model.bytes,
             downloaded=model.bytes,
+            files_done=len(model.files),
             actual_sha256=model.sha256,
             trust=model.trust if request.sha256 is None else "caller",
         )

@@ -46,6 +46,8 @@ class Several:
             record.progress.begin(staging.checked.bytes, staging.checked.bytes)
             return self._whole(is_cached=False)
         await staging.begin()
+        await self._link_held()
+        await staging.promise()
         if staging.held:
             await record.resumed(staging.held, staging.declared_size)
         else:
@@ -61,10 +63,8 @@ class Several:
         if self._staging.checked is None:
             await self._staging.begin()
             for member in self._staging.members:
-                file = there.get(member.name)
-                is_there = member.done is not None or file is None
-                if file is not None and not is_there:
-                    is_there = await member.link(self._rooms.library.path(file), file)
+                if member.done is None and (file := there.get(member.name)) is not None:
+                    await member.link(self._rooms.library.path(file), file)
                 if member.done is None:
                     return None
         size = sum(file.bytes for file in files)
@@ -124,37 +124,29 @@ class Several:
         missing = [member for member in self._staging.members if member.done is None]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
+                for member in missing:
                     group.create_task(self._have(member, small if isinstance(member.sink, Buffer) else large))
-                    for member in missing
-                ]
         except BaseExceptionGroup as faults:
             raise _first(faults) from None
-        return any(task.result() for task in tasks)
+        return bool(missing)
 
-    async def _have(self, member: Member, slots: asyncio.Semaphore) -> bool:
-        """Returns whether it had to be fetched."""
+    async def _have(self, member: Member, slots: asyncio.Semaphore) -> None:
         async with slots:
-            is_fetched = not await self._linked(member)
-            if is_fetched:
-                try:
-                    await self._fetch(member)
-                except errors.ArwdError:
-                    self._record.file_begins(member.name)  # it is the one that the fault is about
-                    raise
+            try:
+                await self._fetch(member)
+            except errors.ArwdError:
+                self._record.file_begins(member.name)  # it is the one that the fault is about
+                raise
             self._record.files_are_done(self._staging.files_done)
-            return is_fetched
 
-    async def _linked(self, member: Member) -> bool:
-        """Another model, or this one as it is now, may have a file of that digest."""
-        sha256 = member.file.sha256
-        if sha256 is None or member.held:
-            return False
-        for file in self._rooms.library.holder(sha256)[:1]:
-            if await member.link(self._rooms.library.path(file), file):
-                self._record.received(file.bytes)
-                return True
-        return False
+    async def _link_held(self) -> None:
+        """Other models, or this one as it is now, may have files of these digests."""
+        library = self._rooms.library
+        for member in self._staging.members:
+            sha256 = member.file.sha256
+            if member.done is None and not member.held and sha256 is not None:
+                for file in library.holder(sha256)[:1]:
+                    await member.link(library.path(file), file)
 
     async def _fetch(self, member: Member) -> None:
         """Where bytes of an earlier answer may be to blame for a wrong digest, once more from zero."""

@@ -96,9 +96,13 @@ class Member:
 
     async def link(self, source: Path, held: ModelFile) -> bool:
         """Be a second name of a finished file. False where that cannot be. StorageError."""
-        final = self._folder.final(self.name)
-        with fs.translate_errors(f"cannot link {self.name}"):
-            self.done = await fs.in_thread(_link, source, final, held, self.name)
+        if isinstance(self.sink, Part):
+            # With a control file, so that the next life need not read all of it to know it.
+            if await self.sink.link(source, sha256=held.sha256, size=held.bytes, mtime_ns=held.mtime_ns):
+                await self._put_in_place(self.sink)
+        else:
+            with fs.translate_errors(f"cannot link {self.name}"):
+                self.done = await fs.in_thread(_link, source, self._folder.final(self.name), held, self.name)
         return self.done is not None
 
     async def drop(self) -> None:

@@ -81,12 +81,17 @@ class Staging:
         self.is_taken_up = True
         return lost
 
+    async def promise(self) -> None:
+        """Have the room for all that is still to come promised. DiskFull, QuotaExceeded, SizeLimit."""
+        sizes = [file.size for file in self._job.files if file.size is not None]
+        for size in sizes:
+            self._space.admit(size)
+        await self._space.promise(self._job.job_id, size=sum(sizes), written=lambda: self.held, is_directory=True)
+
     async def begin(self) -> None:
         """Make ready to take files. StorageError."""
         self._claim.settle(None)
         self._gather()
-        known_sizes = sum(file.size or 0 for file in self._job.files)
-        await self._space.promise(self._job.job_id, size=known_sizes, written=lambda: self.held)
         await self._save(is_paused=False)
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
             await fs.in_thread(assembling.prepare, self._directory, [member.name for member in self.members])
