@@ -26,7 +26,7 @@ from arwd.jobs.manager import Manager
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.scheduler import Scheduler
 from arwd.settings import Settings
-from arwd.sources.registry import Registry
+from arwd.sources import registry
 from arwd.store import library
 from arwd.store.ballast import Ballast
 from arwd.store.layout import Layout
@@ -85,7 +85,7 @@ class Daemon:
             names=Names(self.layout.models),
             space=Space(self.layout, options.store),
         )
-        self.manager = Manager(rooms, Registry(options.sources), Scheduler(options.jobs))
+        self.manager = Manager(rooms, registry.default(self.session, options.sources), Scheduler(options.jobs))
         read = self.database.read_now
         await self.manager.boot(read(ledger.load), read(library.load_doomed))
         await self.bus.publish(_lifecycle(events.START))
