@@ -5,9 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from arwd import __version__, client
 from arwd.client import Client
@@ -60,9 +58,10 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _get(given: argparse.Namespace, daemon: Client) -> int:
-    model_id = given.id or _id_of(given.ref)
-    body = {"id": model_id, "url": given.ref, "sha256": given.sha256}
-    receipt = daemon.call("POST", "/models/download", {name: value for name, value in body.items() if value})
+    asked = {name: getattr(given, name) for name in ("ref", "id", "sha256", "quantization")}
+    # An empty one was given, and the daemon says what is wrong with it.
+    body = {name: value for name, value in asked.items() if value is not None}
+    receipt = daemon.call("POST", "/models/download", body)
     job = receipt["data"]
     if given.no_wait:
         _show(given, job, f"{job['id']}  {job['status']}  {job['job_id']}")
@@ -147,8 +146,10 @@ def _sentence(payload: dict[str, Any]) -> str:
         share = f"{payload['progress']:3} %" if "progress" in payload else ""
         speed = _size(payload.get("bytes_per_second"))
         left = f", {payload['eta_seconds']} s left" if "eta_seconds" in payload else ""
-        return f"{payload['id']}  {share}  {_amount(payload)}, {speed}/s{left}"
-    facts = [payload.get(name) for name in ("file", "sha256", "url", "error")]
+        several = f", {payload['files_done']} of {payload['files_total']} files" if "files_total" in payload else ""
+        return f"{payload['id']}  {share}  {_amount(payload)}{several}, {speed}/s{left}"
+    several = f"{payload['files']} files" if "files" in payload else None
+    facts = [payload.get("file"), several, *(payload.get(name) for name in ("sha256", "url", "error"))]
     return "  ".join(str(part) for part in (payload.get("id", ""), status, *facts) if part)
 
 
@@ -165,14 +166,6 @@ def _size(count: int | None) -> str:
         amount /= 1000
         units.pop(0)
     return f"{amount:.0f} {units[0]}" if units[0] == "B" or amount >= 99.5 else f"{amount:.1f} {units[0]}"
-
-
-def _id_of(ref: str) -> str:
-    try:
-        path = urlsplit(ref).path
-    except ValueError:
-        path = ""  # the daemon says what is wrong with it
-    return PurePosixPath(PurePosixPath(unquote(path)).name).stem or "model"
 
 
 def _show(given: argparse.Namespace, value: Any, text: str) -> None:
@@ -211,9 +204,10 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     get = add("get", _get, "download a model and wait for it")
-    get.add_argument("ref", help="the URL of the model")
-    get.add_argument("--id", help="the model's id (by default the file's name)")
+    get.add_argument("ref", help="a URL, a link to Hugging Face, hf://org/repo[:quantization], or publisher/name")
+    get.add_argument("--id", help="the model's id (by default what its source calls it, or the file's name)")
     get.add_argument("--sha256", help="the digest the file must have")
+    get.add_argument("--quantization", help="which files of a Hugging Face link, such as Q4_K_M")
     get.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
     add("jobs", _jobs, "list the jobs")
     add("ls", _ls, "list the models")

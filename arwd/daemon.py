@@ -12,8 +12,10 @@ from starlette.applications import Starlette
 from arwd import __version__, events, net, settings
 from arwd.api import app
 from arwd.api.arw import Arw
+from arwd.api.arw_lists import ArwLists
 from arwd.api.auth import Keeper
 from arwd.api.events import PATIENCE, EventStreams
+from arwd.api.lmstudio import LmStudio
 from arwd.api.observe import Observe
 from arwd.api.pages import Pages
 from arwd.bus import journal
@@ -27,8 +29,9 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.scheduler import Scheduler
 from arwd.settings import Settings
 from arwd.sources import registry
-from arwd.store import library
+from arwd.store import doomed, library
 from arwd.store.ballast import Ballast
+from arwd.store.heads import Heads
 from arwd.store.layout import Layout
 from arwd.store.library import Library
 from arwd.store.names import Names
@@ -87,11 +90,13 @@ class Daemon:
         )
         self.manager = Manager(rooms, registry.default(self.session, options.sources), Scheduler(options.jobs))
         read = self.database.read_now
-        await self.manager.boot(read(ledger.load), read(library.load_doomed))
+        await self.manager.boot(read(ledger.load), read(doomed.load))
         await self.bus.publish(_lifecycle(events.START))
         self.is_ready = True
         dialects = (
-            Arw(self.manager, self.library, rooms.space, self.bus),
+            Arw(self.manager),
+            ArwLists(self.manager, self.library, rooms.space, self.bus),
+            LmStudio(self.manager, self.library, Heads()),
             EventStreams(self.bus, self.manager, options.streams),
             Observe(self.manager, self.bus, self.layout, options.shown(), lambda: self.is_ready),
             Pages(self.keeper),

@@ -69,6 +69,10 @@ class DownloadProgress(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     cached: bool | UnsetType = UNSET
     trust: str | UnsetType = UNSET
     length_known: bool | UnsetType = UNSET
+    files: int | UnsetType = UNSET
+    files_done: int | UnsetType = UNSET
+    files_total: int | UnsetType = UNSET
+    current_file: str | UnsetType = UNSET
 
 
 class Download(_Payload, frozen=True, kw_only=True, omit_defaults=True):

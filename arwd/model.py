@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -72,6 +73,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The digest the caller gave."""
     filename: str | None = None
     """The name the caller asked for."""
+    files: tuple[RemoteFile, ...] = ()
+    """What a source said of each file; empty: of a plain URL nothing is known before. No mirror holds a secret."""
+    directory: str | None = None
+    """What the directory of a model of several files should be called; None: it is one file."""
+    revision: str | None = None
+    files_done: int = 0
+    current_file: str | None = None
+    """The one of several that began last."""
     name: str | None = None
     """The settled name below `models/`; reserved from then on."""
     total: int | None = None
@@ -95,36 +104,95 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Has this job ended for good?"""
         return self.state in TERMINAL
 
+    @property
+    def content(self) -> str | None:
+        """The digest that says what is asked for: the caller's, else the source's, of one file or of all of them."""
+        return self.sha256 or content_of(self.files)
 
-def new_job(request: Request, url: str, *, job_id: str, state: State, now: str, **more: Any) -> Job:
-    """The job that this request makes; `url` is what may be shown of its ref."""
+    @property
+    def wanted_name(self) -> str | None:
+        """What it should be called below `models/`, as far as caller or source say; else the server does."""
+        return self.directory or self.filename or (self.files[0].name if self.files else None)
+
+
+def new_job(request: Request, artifact: Artifact, *, job_id: str, state: State, now: str, **more: Any) -> Job:
+    """The job that this request for this artifact makes."""
+    is_plain_url = artifact.key is None  # its one mirror may hold secrets, and there is nothing else to know of it
+    is_directory = len(artifact.files) > 1
     return Job(
         job_id=job_id,
         id=request.id,
         state=state,
         provider=request.provider,
-        url=url,
+        url=artifact.url,
         queued_at=now,
         sha256=request.sha256,
         filename=request.filename,
+        files=() if is_plain_url else artifact.files,
+        directory=(artifact.key or request.id).replace("/", "--") if is_directory else None,
+        revision=artifact.revision,
         **more,
     )
 
 
+def content_of(files: Sequence[RemoteFile]) -> str | None:
+    """PURE: one digest for all of them: the file's own, or that of their names and digests. None: not all are known."""
+    if len(files) == 1:
+        return files[0].sha256
+    if not files or any((file.sha256 or file.git_oid) is None or file.name is None for file in files):
+        return None
+    lines = sorted(f"{file.name}\0{file.size}\0{file.sha256 or file.git_oid}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def total_of(files: Sequence[RemoteFile]) -> int | None:
+    """PURE: the bytes of all of them; None where one does not tell."""
+    sizes = [file.size for file in files if file.size is not None]
+    return sum(sizes) if files and len(sizes) == len(files) else None
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A finished file, as it was when it was checked."""
+
+    name: str
+    """Relative to `models/`, with `/`: the state directory may be moved."""
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A finished model: one verified file under its final name."""
+    """A finished model: one verified file under its final name, or a directory of several."""
 
     id: str
     provider: str
     name: str
-    """The file, relative to `models/`: the state directory may be moved."""
-    sha256: str
+    """The file or the directory, relative to `models/`."""
+    sha256: str | None = None
+    """None: it has several files."""
     bytes: int
     trust: Trust
     url: str
-    mtime_ns: int
+    mtime_ns: int = 0
     job_id: str
+    files: tuple[ModelFile, ...] = ()
+    """Each of several."""
+    list_sha256: str | None = None
+    """The digest of the list of several, as their source gave it (`content_of`)."""
+    revision: str | None = None
     validator: str | None = None
+
+    @property
+    def content(self) -> str | None:
+        """The digest that says what it is."""
+        return self.sha256 or self.list_sha256
+
+    @property
+    def on_disk(self) -> tuple[ModelFile, ...]:
+        """Its files, one or several."""
+        if self.sha256 is None:
+            return self.files
+        return (ModelFile(name=self.name, bytes=self.bytes, mtime_ns=self.mtime_ns, sha256=self.sha256),)
 
 
 def parse_sha256(text: str) -> str:

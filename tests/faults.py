@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from arwd import cli, database, fs
 from arwd.database import schema
 from arwd.jobs import vigil, work
-from arwd.store import control, library
+from arwd.store import control, placing
 from arwd.store.writer import PartWriter
 
 _PR_SET_PTRACER = 0x59616D61
@@ -146,7 +146,7 @@ POINTS: Mapping[str, Plant] = {
     "checked": _after(control, "write", when=lambda _, known: known.checked is not None),
     "renamed": _after(fs, "rename_without_replacing"),
     "replaced": _after(os, "replace", when=lambda source, _: str(source).endswith(".part")),
-    "placed": _after(library, "_place"),
+    "placed": _after(placing, "place"),
     "linked": _after(fs, "link"),
     "handed-over": _after(control, "hand_over"),
     "in-the-commit": _in_the_commit,

@@ -169,6 +169,8 @@ class Hub(_Server):
         """The new name of a repository, by the old one."""
         self.tokens: dict[str, frozenset[str]] = {}
         """Every token that is known, with the repositories that it may read."""
+        self.pages: dict[str, Answer] = {}
+        """What is under other paths, for sources that are no Hub."""
         self.page_size = 1_000
         self.lifetime = 3_600.0
         """Seconds that a signed URL is good for."""
@@ -201,6 +203,8 @@ class Hub(_Server):
             return self._api(found["name"], found["what"], found["rest"], seen)
         if found := _FILE.fullmatch(seen.path):
             return self._file(found["name"], unquote(found["revision"]), unquote(found["path"]), seen)
+        if seen.path in self.pages:
+            return self.pages[seen.path]
         return Answer(404, {"Content-Type": "text/html"}, b"<!doctype html><title>404</title>")
 
     def _repo(self, name: str, seen: Seen, *, needs_licence: bool = False) -> Repo:
@@ -339,9 +343,12 @@ def _commit(repo: Repo, revision: str) -> str:
 
 
 def _json(value: object, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(
-        200, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, json.dumps(value).encode()
-    )
+    return as_json(json.dumps(value).encode(), headers)
+
+
+def as_json(text: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer that says so."""
+    return Answer(200, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, text)
 
 
 def _refusal(status: int, code: str | None, sentence: str, headers: Mapping[str, str] | None = None) -> Answer:

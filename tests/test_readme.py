@@ -1,7 +1,7 @@
 """The README's blocks, run as a reader would paste them: in a fresh copy, against an origin on this machine.
 
-What a block shows is compared line by line; `…` stands for what differs from run to run. The model's host is replaced
-by the origin, and the port by a free one, so that nothing leaves this machine and nothing is disturbed on it.
+What a block shows is compared line by line; `…` stands for what differs from run to run. A Hub of the test's own stands
+in for Hugging Face, and a free port for 8090: nothing leaves this machine and nothing is disturbed on it.
 """
 
 import asyncio
@@ -19,11 +19,17 @@ from pathlib import Path
 import pytest
 from playwright import async_api as playwright
 
+from tests import hub
+from tests.hub import Repo
+from tests.models import SEVERAL, gguf
 from tests.origin import Origin
 from tests.running import Running
 
 ROOT = Path(__file__).parent.parent
-MODEL_HOST = "https://huggingface.co"
+REPOSITORIES = {
+    "Qwen/Qwen2.5-0.5B-Instruct-GGUF": Repo({"qwen2.5-0.5b-instruct-q4_k_m.gguf": gguf(bytes(300_000))}),
+    "sentence-transformers/all-MiniLM-L6-v2": Repo(SEVERAL),
+}
 # What a reader's shell would not have set: it is that of the test run around us.
 _NOT_A_READERS = ("ARWD_", "COV", "PYTEST", "MAKE", "MFLAGS")
 # Runs the suite that we are in; what it needs is checked by a dry run.
@@ -79,7 +85,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.needs("curl")
-async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path, origin: Origin) -> None:
+async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path) -> None:
     await asyncio.to_thread(fresh_copy, tmp_path / "arwd")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
@@ -91,12 +97,12 @@ async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path, origin: Ori
         "ARWD_URL": f"http://127.0.0.1:{port}",
     }
     count = 0
-    async with contextlib.AsyncExitStack() as stack:
+    async with hub.running(REPOSITORIES) as served, contextlib.AsyncExitStack() as stack:
+        # The reader's own would be the Hub itself.
+        environment["ARWD_HF_ENDPOINT"] = served.url
         for _, block in filter(lambda each: each[0] == "console", blocks((ROOT / "README.md").read_text())):
             for shown in commands(block):
-                command = shown.command.replace(MODEL_HOST, f"http://127.0.0.1:{origin.port}/").replace(
-                    "127.0.0.1:8090", f"127.0.0.1:{port}"
-                )
+                command = shown.command.replace("127.0.0.1:8090", f"127.0.0.1:{port}")
                 expected = shown.output.replace("127.0.0.1:8090", f"127.0.0.1:{port}")
                 if command == "make run":
                     real = await stack.enter_async_context(make_run(tmp_path / "arwd", environment))

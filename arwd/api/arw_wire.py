@@ -4,22 +4,50 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from arwd import errors, model
+from arwd import errors, model, net
 
 MAX_ID: Final = 256
 """Characters of an id."""
 MAX_NAME: Final = 1024
-"""Characters of a provider or a file name, as given."""
+"""Characters of a provider, a file name or a quantization, as given."""
+MAX_REF: Final = 8_192
+"""Characters of a ref: a signed URL is long."""
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Fetch this URL as that model."""
+    """Fetch this URL as that model; or in place of `url` and `id` any `ref` that a source knows."""
 
-    id: str
-    url: str
+    id: str | None = None
+    url: str | None = None
+    ref: str | None = None
     provider: str | None = None
     sha256: str | None = None
     filename: str | None = None
+    quantization: str | None = None
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be fetched for this `url`, or this `ref`?"""
+
+    url: str | None = None
+    ref: str | None = None
+    quantization: str | None = None
+
+
+class PlannedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file that would be fetched, as far as its source says."""
+
+    name: str
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a download would fetch; `total` in bytes."""
+
+    files: list[PlannedFile]
+    total: int | None = None
+    quantizations: list[str] | None = None
 
 
 class IdRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +84,16 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trust: str | None = None
 
 
+class JobFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of a job's several files. `status` is `done` when it was checked."""
+
+    name: str
+    bytes: int | None = None
+    downloaded: int
+    sha256: str | None = None
+    status: Literal["waiting", "downloading", "done"]
+
+
 class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as it stands. Sizes in bytes, rates in bytes a second, times RFC 3339 UTC."""
 
@@ -77,6 +115,9 @@ class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: str | None = None
     sha256: str | None = None
     trust: str | None = None
+    files_done: int | None = None
+    files_total: int | None = None
+    files: list[JobFile] | None = None
     started_at: str | None = None
     finished_at: str | None = None
 
@@ -112,15 +153,35 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 def to_request(asked: DownloadRequest) -> model.Request:
     """The request that the body means. RequestError names the field that is wrong."""
     for name, value in (("provider", asked.provider), ("filename", asked.filename)):
-        if value is not None and (len(value) > MAX_NAME or not value or not value.isprintable()):
-            raise errors.InvalidField(f"{name} must have 1 to {MAX_NAME} printable characters.")
-    return model.Request(
-        id=checked_id(asked.id),
-        ref=asked.url,
+        if value is not None:
+            _check_printable(name, value, MAX_NAME)
+    # ARW's own clients always name the model; a source may know what a ref is called.
+    if asked.id is None and asked.ref is None:
+        raise errors.MissingField("The field id is missing.", field="id")
+    planned = to_planned(PlanRequest(url=asked.url, ref=asked.ref, quantization=asked.quantization))
+    return msgspec.structs.replace(
+        planned,
+        id="" if asked.id is None else checked_id(asked.id),
         provider="local" if asked.provider is None else asked.provider,
         sha256=None if asked.sha256 is None else model.parse_sha256(asked.sha256),
         filename=asked.filename,
     )
+
+
+def to_planned(asked: PlanRequest) -> model.Request:
+    """The request without an id that the body means. RequestError names the field that is wrong."""
+    if asked.quantization is not None:
+        _check_printable("quantization", asked.quantization, MAX_NAME)
+    if asked.ref is not None:
+        if asked.url is not None:
+            raise errors.InvalidField("url and ref say the same: leave one of them out.", field="ref")
+        _check_printable("ref", asked.ref, MAX_REF)
+        return model.Request(ref=asked.ref, quantization=asked.quantization)
+    if asked.url is None:
+        raise errors.MissingField("The field url is missing.", field="url")
+    if (fault := net.fault_in(asked.url)) is not None:
+        raise fault
+    return model.Request(ref=asked.url, quantization=asked.quantization)
 
 
 def checked_id(model_id: str) -> str:
@@ -129,3 +190,8 @@ def checked_id(model_id: str) -> str:
     if not 1 <= len(model_id) <= MAX_ID or is_control:
         raise errors.InvalidField(f"id must have 1 to {MAX_ID} characters, none of them a control character.")
     return model_id
+
+
+def _check_printable(name: str, value: str, longest: int) -> None:
+    if not 1 <= len(value) <= longest or not value.isprintable():
+        raise errors.InvalidField(f"{name} must have 1 to {longest} printable characters.", field=name)

@@ -20,6 +20,20 @@ BODY_DEADLINE: Final = 10.0
 
 log = logging.getLogger(__name__)
 
+BAD_BODY: Final = (errors.InvalidField, errors.MissingField, errors.InvalidJson, errors.UnsupportedMediaType)
+"""What every endpoint with a body of more than one field refuses."""
+BAD_REF: Final = (
+    errors.InvalidUrlScheme,
+    errors.CredentialsInUrl,
+    errors.ModelNotFound,
+    errors.ModelForbidden,
+    errors.AmbiguousRef,
+    errors.SourceUnreachable,
+    errors.TooManyRequests,
+    errors.HttpStatus,
+)
+"""What one that asks a source can be refused with. Anything else that goes wrong on the way there is a 502 too."""
+
 Body = TypeVar("Body")
 Handler = Callable[[Request], Awaitable[Response]]
 _FIELD = re.compile(r"`\$\.?([^`]*)`")

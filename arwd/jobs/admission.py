@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from arwd import errors
-from arwd.model import Job, Model, Request
+from arwd.model import Artifact, Job, Model, ModelFile, Request, content_of
 from arwd.states import State
 
 
@@ -40,13 +40,30 @@ class Have(msgspec.Struct, frozen=True, kw_only=True):
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Another id holds these bytes: a new job, complete at once."""
 
-    holder: Model
+    holder: tuple[ModelFile, ...]
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """It cannot be."""
 
     error: errors.RequestError
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for, now that its source has answered."""
+
+    request: Request
+    artifact: Artifact
+
+    @property
+    def url(self) -> str:
+        """The ref in full. What a source keeps under a name is the same however it is asked for."""
+        return self.request.ref if self.artifact.key is None else self.artifact.url
+
+    @property
+    def content(self) -> str | None:
+        """The digest that says what it is, if caller or source give one."""
+        return self.request.sha256 or content_of(self.artifact.files)
 
 
 class Current(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +75,9 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
-    """Who else has the digest that was asked for: a model whose file is unchanged, or a job on its way."""
+    """Who else has what was asked for: files that are unchanged, or a job on its way."""
 
-    holder: Model | None = None
+    holder: tuple[ModelFile, ...] = ()
     fetching: str | None = None
 
 
@@ -75,8 +92,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    request: Request,
-    shown_url: str,
+    wanted: Wanted,
     *,
     current: Current | None,
     model: Model | None,
@@ -85,28 +101,40 @@ def decide(
 ) -> Decision:
     """What this request means, given what is there. `is_unchanged`: the model's file is as it was verified."""
     if current is not None and not current.job.is_final:
-        return _beside(request, current)
-    if model is not None and is_unchanged and request.sha256 == model.sha256:
+        return _beside(wanted, current)
+    if model is not None and is_unchanged and _is_answer(wanted, model):
         return Have(model=model)
-    if elsewhere.holder is not None:
+    if elsewhere.holder:
         return Link(holder=elsewhere.holder)
     is_failed = current is not None and current.job.state is State.FAILED
-    part_name = _adoptable(request, shown_url, current.job) if is_failed and current is not None else None
+    part_name = _adoptable(wanted, current.job) if is_failed and current is not None else None
     return Accept(part_name=part_name, waiting_for=elsewhere.fetching)
 
 
 def may_be_current(job: Job, model: Model) -> bool:
     """May the finished file be what this job asks for, if the server says that it has not changed?"""
     is_same_name = job.filename in (None, model.name)
-    return job.sha256 is None and job.url == model.url and model.validator is not None and is_same_name
+    return (
+        job.content is None
+        and job.directory is None
+        and job.url == model.url
+        and model.validator is not None
+        and is_same_name
+    )
 
 
-def _beside(request: Request, current: Current) -> Decision:
+def _is_answer(wanted: Wanted, model: Model) -> bool:
+    artifact = wanted.artifact
+    is_pinned = artifact.revision is not None and (artifact.url, artifact.revision) == (model.url, model.revision)
+    return wanted.content == model.content if wanted.content is not None else is_pinned and model.trust != "none"
+
+
+def _beside(wanted: Wanted, current: Current) -> Decision:
     if current.is_canceling:
         return AwaitCancel()
-    job = current.job
-    has_same_digest = request.sha256 is not None and request.sha256 == job.sha256
-    is_same = has_same_digest or (request.ref == current.url and request.sha256 == job.sha256)
+    job, request = current.job, wanted.request
+    has_same_digest = wanted.content is not None and wanted.content == job.content
+    is_same = has_same_digest or (wanted.url == current.url and request.sha256 == job.sha256)
     if not is_same:
         return Refuse(
             error=errors.IdInUse(
@@ -117,10 +145,14 @@ def _beside(request: Request, current: Current) -> Decision:
     return GoOn() if job.state is State.PAUSED else Join()
 
 
-def _adoptable(request: Request, shown_url: str, failed: Job) -> str | None:
+def _adoptable(wanted: Wanted, failed: Job) -> str | None:
     """The failed job's part, if its bytes may be those of this request; the transfer still checks the validator."""
+    request, is_directory = wanted.request, len(wanted.artifact.files) > 1
     if failed.name is None or (request.filename is not None and request.filename != failed.filename):
         return None
-    by_digest = request.sha256 is not None and failed.sha256 in (None, request.sha256)
-    by_url = shown_url == failed.url and request.sha256 in (None, failed.sha256)
-    return failed.name if by_digest or by_url else None
+    if is_directory != (failed.directory is not None):
+        return None
+    by_digest = wanted.content is not None and failed.content in (None, wanted.content)
+    by_url = wanted.artifact.url == failed.url and wanted.content in (None, failed.content)
+    # A directory is looked through file by file: what has not changed from one commit to the next stays.
+    return failed.name if by_digest or by_url or (is_directory and wanted.artifact.url == failed.url) else None

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,9 +20,9 @@ from arwd.jobs.roster import Roster
 from arwd.jobs.worker import Worker
 from arwd.model import Job
 from arwd.states import TRANSITIONS, State, Trigger, advance
-from arwd.store import control, found, library
+from arwd.store import control, doomed, found, library
 from arwd.store.control import ControlFile
-from arwd.store.library import Doomed
+from arwd.store.doomed import Doomed
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _Parts = Mapping[str, ControlFile]
 
 async def take_up(
     jobs: list[Job],
-    doomed: list[Doomed],
+    condemned: list[Doomed],
     rooms: Rooms,
     roster: Roster,
     *,
@@ -44,7 +45,7 @@ async def take_up(
     """Returns when what was cut off in the middle of being put in place is there."""
     with fs.translate_errors("cannot look through what an earlier life left"):
         parts = control.survey(rooms.layout)
-        _drop_doomed(doomed, rooms, parts)
+        _drop_doomed(condemned, rooms, parts)
         _unlist_missing(rooms, parts)
         secrets = _drop_stray_secrets(rooms, jobs)
         _drop_stray_control_files(rooms, parts, jobs)
@@ -77,20 +78,20 @@ async def take_up(
 def _drop_doomed(files: list[Doomed], rooms: Rooms, parts: _Parts) -> None:
     """Unlink the files whose models were deleted or replaced by an earlier life that was cut off right then."""
     # The name may have come to new honours since: it is a model's, or a job was about to put its file there.
-    owned = {model.name for model in rooms.library} | set(parts)
+    listed = {file.name for model in rooms.library for file in model.on_disk}
     for file in files:
         # Nor is it the condemned file any more if somebody put one of his own there.
-        path = rooms.layout.final(file.name)
-        if file.name not in owned and library.is_same(path, file):
-            _drop(path)
-        if file.name in owned or library.is_gone(path, file):
-            rooms.bus.publish(changes=(library.bury(file),))
+        path, is_owned = rooms.layout.final(file.name), file.name in listed or file.name.partition("/")[0] in parts
+        if not is_owned and doomed.is_same(path, file):
+            _attempt(path, fs.remove_files, rooms.layout.models, [file.name])
+        if is_owned or doomed.is_gone(path, file):
+            rooms.bus.publish(changes=(doomed.bury(file),))
 
 
 def _unlist_missing(rooms: Rooms, parts: _Parts) -> None:
     # Where a control file vouches for what has the name now, a job was cut off in the middle of replacing it.
     replaced = {name for name, known in parts.items() if known.checked is not None}
-    changed = [model for model in rooms.library if library.is_gone(rooms.library.path(model), model)]
+    changed = [model for model in rooms.library if rooms.library.is_gone(model)]
     for model in [model for model in changed if model.name not in replaced]:
         log.warning("The file of %s is missing or was changed", model.id, extra={"event": "model_missing"})
         rooms.library.drop(model.id)
@@ -125,8 +126,12 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
 
 
 def _drop(path: Path) -> None:
+    _attempt(path, fs.remove, path)
+
+
+def _attempt(path: Path, remove: Callable[..., None], *arguments: Any) -> None:
     try:
-        path.unlink(missing_ok=True)
+        remove(*arguments)
     except OSError as error:
         # Whatever it is, it is no reason not to start.
         log.warning("%s was left lying: %s", path.name, error.strerror, extra={"event": "stray_left"})

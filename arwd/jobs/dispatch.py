@@ -12,7 +12,7 @@ from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.tolerance import tolerated
 from arwd.jobs.vigil import Vigil
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model
+from arwd.model import Job, ModelFile
 from arwd.states import State
 
 
@@ -29,21 +29,21 @@ class Dispatcher:
 
     def offer(self, worker: Worker) -> None:
         """This job is queued, and wants to begin."""
-        sha256 = worker.job.sha256
+        content = worker.job.content
         if worker in self._links:
             return  # it is being decided
-        if sha256 is None:
+        if content is None:
             self._scheduler.offer(worker)
             return
-        holder = self._rooms.library.holder(sha256, but=worker.job.id)
-        if holder is None:
-            self._line_up(worker, sha256)
+        holder = self._rooms.library.holder(content, but=worker.job.id)
+        if not holder:
+            self._line_up(worker, content)
         else:
-            self._links[worker] = asyncio.get_running_loop().create_task(self._link(worker, sha256, holder))
+            self._links[worker] = asyncio.get_running_loop().create_task(self._link(worker, content, holder))
 
-    def leader(self, sha256: str, *, but: str) -> Worker | None:
+    def leader(self, content: str, *, but: str) -> Worker | None:
         """The job of another id that fetches these bytes."""
-        leader = self._leaders.get(sha256)
+        leader = self._leaders.get(content)
         if leader is None or leader.job.id == but or leader.is_canceling or leader.job.is_final:
             return None
         is_paused = leader.job.state is State.PAUSED and leader.job.paused_by == "user"
@@ -82,11 +82,11 @@ class Dispatcher:
 
     def let_go(self, worker: Worker) -> None:
         """Nobody waits for this job any longer."""
-        sha256 = worker.job.sha256
-        if sha256 is None:
+        content = worker.job.content
+        if content is None:
             return
-        if self._leaders.get(sha256) is worker:
-            del self._leaders[sha256]
+        if self._leaders.get(content) is worker:
+            del self._leaders[content]
         for follower in self._followers(worker):
             # One that is not recorded yet is offered as soon as it is.
             if follower.accepted is None or follower.accepted.done():
@@ -108,25 +108,25 @@ class Dispatcher:
             await self.resume(worker, is_asked=False)
 
     def _followers(self, leader: Worker) -> list[Worker]:
-        if leader.job.sha256 is None:
+        if leader.job.content is None:
             return []
         workers = [worker for worker in self._roster.workers if worker.job.waiting_for == leader.job.job_id]
         return [worker for worker in workers if worker.job.state is State.QUEUED and not worker.is_canceling]
 
-    async def _link(self, worker: Worker, sha256: str, holder: Model) -> None:
+    async def _link(self, worker: Worker, content: str, holder: tuple[ModelFile, ...]) -> None:
         try:
             is_linked = await worker.have(holder)
         finally:
             # In the step in which it is decided: whoever resumes the job next must not find it undecided.
             del self._links[worker]
         if not is_linked and worker.job.state is State.QUEUED:
-            self._line_up(worker, sha256)
+            self._line_up(worker, content)
 
-    def _line_up(self, worker: Worker, sha256: str) -> None:
-        leader, position = self.leader(sha256, but=worker.job.id), self._scheduler.next_position()
+    def _line_up(self, worker: Worker, content: str) -> None:
+        leader, position = self.leader(content, but=worker.job.id), self._scheduler.next_position()
         if leader is not None:
             worker.wait_for(leader.job.job_id, position)
             return
-        self._leaders[sha256] = worker
+        self._leaders[content] = worker
         worker.wait_for(None, position)
         self._scheduler.offer(worker)

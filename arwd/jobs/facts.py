@@ -8,12 +8,12 @@ from arwd import events
 from arwd.events import Changed, Download, DownloadProgress, Durability, Fact
 from arwd.jobs.progress import Progress
 from arwd.model import Job, Model
-from arwd.states import TERMINAL
+from arwd.states import TERMINAL, State
 
 
 def milestone(job: Job, status: str, **fields: Any) -> Fact:
     """A state change of the job; fields that are None are absent."""
-    present = {name: value for name, value in fields.items() if value is not None}
+    present = {name: value for name, value in fields.items() if value is not None} | _of_several(job)
     return Fact(
         kind=events.PROGRESS,
         payload=DownloadProgress(id=job.id, job_id=job.job_id, status=status, **present),
@@ -36,6 +36,7 @@ def tick(job: Job, progress: Progress) -> Fact:
             total=_present(progress.total),
             bytes_per_second=progress.bytes_per_second,
             eta_seconds=_present(progress.eta_seconds),
+            **_of_several(job),
         ),
         model_id=job.id,
         job_id=job.job_id,
@@ -66,6 +67,7 @@ def complete(job: Job, model: Model, *, cached: bool, length_known: bool = True)
         cached=cached,
         trust=model.trust,
         length_known=None if length_known else False,
+        files=len(model.files) or None,
     )
 
 
@@ -77,6 +79,15 @@ def download(job: Job) -> Fact:
 def changed(op: str, model_id: str) -> Fact:
     """The list of models is not what it was."""
     return Fact(kind=events.CHANGED, payload=Changed(op=op, id=model_id), model_id=model_id)  # type: ignore[arg-type]
+
+
+def _of_several(job: Job) -> dict[str, Any]:
+    """How far a job of several files has come with them."""
+    if job.directory is None:
+        return {}
+    told: dict[str, Any] = {"files_done": job.files_done, "files_total": len(job.files)}
+    is_at_one = job.state in (State.DOWNLOADING, State.FAILED) and job.current_file is not None
+    return told | ({"current_file": job.current_file} if is_at_one else {})
 
 
 def _present(value: int | None) -> int | UnsetType:

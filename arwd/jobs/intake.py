@@ -7,17 +7,21 @@ so that a hundred equal requests at once make one job.
 import asyncio
 import contextlib
 
+from msgspec.structs import replace
+
 from arwd import events
 from arwd.database import Change
 from arwd.jobs import admission, facts, ledger, left_over
+from arwd.jobs.admission import Wanted
 from arwd.jobs.dispatch import Dispatcher
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model, Request, new_job
+from arwd.model import Artifact, Job, Model, Request, new_job, total_of
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger, advance
+from arwd.store import names
 
 
 class Intake:
@@ -38,25 +42,26 @@ class Intake:
         RequestError, or TransferError when the source does not answer.
         """
         artifact = await self._registry.resolve(request)
+        request = replace(request, id=request.id or _id_of(artifact))
+        wanted = admission.Wanted(request=request, artifact=artifact)
         while True:
             await self._roster.settled(request.id)
             # No await between looking and acting: this is where equal requests become one job.
             model, worker = self._rooms.library.get(request.id), self._roster.worker(request.id)
             decision = admission.decide(
-                request,
-                artifact.url,
+                wanted,
                 current=self._current(request.id),
                 model=model,
                 is_unchanged=model is not None and self._rooms.library.is_unchanged(model),
-                elsewhere=self._elsewhere(request),
+                elsewhere=self._elsewhere(wanted),
             )
             match decision:
                 case admission.Accept():
-                    return await self._accept(request, artifact.url, decision)
+                    return await self._accept(wanted, decision)
                 case admission.Link():
-                    return await self._accept(request, artifact.url, admission.Accept())
+                    return await self._accept(wanted, admission.Accept())
                 case admission.Have(model=held):
-                    return await self._have(request, artifact.url, held)
+                    return await self._have(wanted, held)
                 case admission.Refuse(error=error):
                     raise error
             assert worker is not None, "the rest is decided beside an unfinished job"
@@ -75,25 +80,26 @@ class Intake:
         self._roster.employ(worker)
         return worker
 
-    async def _accept(self, request: Request, url: str, accepted: admission.Accept) -> admission.Outcome:
-        tidy = None
+    async def _accept(self, wanted: Wanted, accepted: admission.Accept) -> admission.Outcome:
+        tidy, request = None, wanted.request
         if accepted.part_name is None:
             tidy = left_over.discarding(self._rooms, self._roster.newest(request.id))
         job = new_job(
             request,
-            url,
+            wanted.artifact,
             job_id=ledger.new_job_id(),
             state=State.QUEUED,
             now=events.now(),
             name=accepted.part_name,
+            total=total_of(wanted.artifact.files),
             waiting_for=accepted.waiting_for,
         )
-        worker = self.employ(job, request.ref)
+        worker = self.employ(job, wanted.url)
         secret: tuple[Change, ...] = ()
-        if request.ref != url:
+        if wanted.url != job.url:
             path = self._rooms.layout.secret(job.job_id)
             # In the database's thread and before the row: a job that is recorded has its URL.
-            secret = (lambda _: ledger.keep_secret(path, request.ref),)
+            secret = (lambda _: ledger.keep_secret(path, wanted.url),)
         position = self._scheduler.next_position()
         worker.accepted = self._rooms.bus.publish(
             facts.download(job),
@@ -122,11 +128,11 @@ class Intake:
             await asyncio.shield(worker.accepted)
         return admission.Outcome(kind="joined", job=worker.job)
 
-    async def _have(self, request: Request, url: str, model: Model) -> admission.Outcome:
-        now = events.now()
+    async def _have(self, wanted: Wanted, model: Model) -> admission.Outcome:
+        now, request = events.now(), wanted.request
         job = new_job(
             request,
-            url,
+            wanted.artifact,
             job_id=ledger.new_job_id(),
             state=advance(State.QUEUED, Trigger.HAVE),
             now=now,
@@ -134,8 +140,9 @@ class Intake:
             name=model.name,
             total=model.bytes,
             downloaded=model.bytes,
+            files_done=len(model.files),
             actual_sha256=model.sha256,
-            trust="caller",
+            trust=model.trust if request.sha256 is None else "caller",
         )
         tidy = left_over.discarding(self._rooms, self._roster.newest(request.id))
         self._dispatcher.keep(job)
@@ -150,11 +157,17 @@ class Intake:
             return admission.Current(job=worker.job, url=worker.url, is_canceling=worker.is_canceling)
         return None if job is None else admission.Current(job=job, url=job.url)
 
-    def _elsewhere(self, request: Request) -> admission.Elsewhere:
-        if request.sha256 is None:
+    def _elsewhere(self, wanted: Wanted) -> admission.Elsewhere:
+        content, model_id = wanted.content, wanted.request.id
+        if content is None:
             return admission.Elsewhere()
-        leader = self._dispatcher.leader(request.sha256, but=request.id)
+        leader = self._dispatcher.leader(content, but=model_id)
         return admission.Elsewhere(
-            holder=self._rooms.library.holder(request.sha256, but=request.id),
+            holder=self._rooms.library.holder(content, but=model_id),
             fetching=None if leader is None else leader.job.job_id,
         )
+
+
+def _id_of(artifact: Artifact) -> str:
+    """PURE: the id of a model that was given none: the source's key, else what its URL is called."""
+    return artifact.key or names.preferred(filename=None, suggested=None, url=artifact.url)

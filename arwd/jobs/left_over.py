@@ -9,7 +9,7 @@ from arwd.errors import DiskFull
 from arwd.jobs.rooms import Rooms
 from arwd.model import Job, Model
 from arwd.states import State
-from arwd.store import control, found, library
+from arwd.store import control, doomed, found
 
 
 def discarding(rooms: Rooms, failed: Job | None) -> After | None:
@@ -27,8 +27,9 @@ def _discard(rooms: Rooms, name: str, model_id: str, *, is_listed: bool) -> None
     # It may have had its final name already when the job failed; then nobody else lists it.
     if known is None or known.id != model_id or known.checked is None or is_listed:
         return
-    if found.is_file(rooms.layout.final(name), known.checked):
-        rooms.layout.final(name).unlink(missing_ok=True)
+    if not found.is_there(rooms.layout.final(name), known.checked):
+        return
+    fs.remove_files(rooms.layout.models, [f"{name}/{file.name}" for file in known.checked.files] or [name])
 
 
 async def unlist(publish: Callable[[After | None], Awaitable[None]], remove: After) -> None:
@@ -47,5 +48,6 @@ async def unlist(publish: Callable[[After | None], Awaitable[None]], remove: Aft
 
 def bury(rooms: Rooms, model: Model) -> None:
     """A condemned file was unlinked: write that down. If it is still there, the next life tries again."""
-    if library.is_gone(rooms.library.path(model), model):
-        rooms.bus.publish(changes=(library.bury(model),))
+    gone = [file for file in model.on_disk if doomed.is_gone(rooms.library.path(file), file)]
+    if gone:
+        rooms.bus.publish(changes=(doomed.bury(*gone),))

@@ -15,10 +15,10 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Job, Model, Request
+from arwd.model import Artifact, Job, Model, Request
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger
-from arwd.store import library
+from arwd.store import doomed, library
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,13 @@ class Manager:
         self._rooms = rooms
         self._dispatcher = Dispatcher(rooms, self.roster, scheduler)
         self._intake = Intake(rooms, self.roster, registry, scheduler, self._dispatcher)
+        self._registry = registry
         self._errands: set[asyncio.Task[None]] = set()
 
-    async def boot(self, jobs: list[Job], doomed: list[library.Doomed]) -> None:
-        """Take up what an earlier life left; `doomed` are the names of files that it did not come to unlink."""
+    async def boot(self, jobs: list[Job], condemned: list[doomed.Doomed]) -> None:
+        """Take up what an earlier life left; `condemned` are the names of files that it did not come to unlink."""
         employ, offer = self._intake.employ, self._dispatcher.offer
-        await boot.take_up(jobs, doomed, self._rooms, self.roster, employ=employ, offer=offer)
+        await boot.take_up(jobs, condemned, self._rooms, self.roster, employ=employ, offer=offer)
         self._dispatcher.vigil.begin()
 
     async def submit(self, request: Request) -> admission.Outcome:
@@ -46,6 +47,10 @@ class Manager:
         RequestError, or TransferError when the source does not answer.
         """
         return await self._intake.submit(request)
+
+    async def plan(self, request: Request) -> Artifact:
+        """What this request would fetch; nothing is started. RequestError, or TransferError as `submit`."""
+        return await self._registry.resolve(request)
 
     async def cancel(self, model_id: str) -> Job | None:
         """Begin to cancel the job of this id; None if there is none. `canceled` follows within a second."""
@@ -93,7 +98,7 @@ class Manager:
             try:
                 await left_over.unlist(
                     functools.partial(self._record_removal, model),
-                    functools.partial(self._rooms.library.path(model).unlink, missing_ok=True),
+                    self._rooms.library.removal(model),
                 )
                 left_over.bury(self._rooms, model)
             except errors.StorageError:
@@ -141,8 +146,8 @@ class Manager:
         return True
 
     def _record_removal(self, model: Model, remove: After | None) -> asyncio.Future[None]:
-        tidy = self._rooms.library.tidying(*() if remove is None else (self._rooms.library.path(model),))
-        changes = library.forget(model.id), library.doom(model)
+        tidy = self._rooms.library.tidying(*() if remove is None else (remove,))
+        changes = library.forget(model.id), *doomed.doom(model)
         return self._rooms.bus.publish(facts.changed("delete", model.id), changes=changes, after=tidy)
 
     def _worker_or_tell(self, model_id: str) -> Worker | None:

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 
 from arwd import events, fs
@@ -17,7 +18,7 @@ from arwd.database import Database, marks
 from arwd.errors import StorageError
 from arwd.jobs import facts, ledger
 from arwd.jobs.rooms import Rooms
-from arwd.model import Job, Model
+from arwd.model import Job, Model, content_of, total_of
 from arwd.states import State
 from arwd.store import control, library, listing
 from arwd.store.control import ControlFile
@@ -72,25 +73,33 @@ async def recheck(rooms: Rooms, database: Database) -> None:
 
 
 async def _recheck(rooms: Rooms, model: Model) -> None:
-    try:
-        actual = await _digest(rooms.library.path(model))
-    except OSError as error:
-        actual = str(error)
+    fault = await _fault(rooms, model)
     if rooms.library.get(model.id) is not model:
         return  # another one has taken its place meanwhile, by the usual way
-    if actual == model.sha256 and rooms.library.is_unchanged(model):
+    if fault is None and rooms.library.is_unchanged(model):
         log.info("%s is what models.json said", model.name, extra={"event": "model_rechecked"})
         return
     log.warning(
-        "%s is not what models.json said and is no longer listed; the file stays (sha256 %s, not %s)",
+        "%s is not what models.json said and is no longer listed; it stays where it is (%s)",
         model.name,
-        actual,
-        model.sha256,
+        fault or "changed",
         extra={"event": "model_missing"},
     )
     rooms.library.drop(model.id)
     gone = facts.changed("missing", model.id)
     await rooms.bus.publish(gone, changes=(library.forget(model.id),), after=rooms.library.tidying())
+
+
+async def _fault(rooms: Rooms, model: Model) -> str | None:
+    """What is wrong with one of its files; None: nothing."""
+    for file in model.on_disk:
+        try:
+            actual = await _digest(rooms.library.path(file))
+        except OSError as error:
+            return f"{file.name}: {error}"
+        if actual != file.sha256:
+            return f"{file.name}: sha256 {actual}, not {file.sha256}"
+    return None
 
 
 async def _digest(path: Path) -> str:
@@ -147,16 +156,22 @@ def _job(name: str, kept: ControlFile, held: int) -> Job:
         provider=kept.provider,
         url=kept.url,
         queued_at=events.now(),
-        sha256=kept.sha256,
+        # The source's digest is with its files.
+        sha256=None if kept.sha256 == content_of(kept.files) else kept.sha256,
         filename=kept.filename,
+        files=kept.files,
+        directory=kept.directory,
+        revision=kept.revision,
         name=name,
-        total=kept.size,
+        total=kept.size if kept.directory is None else total_of(kept.files),
         downloaded=held,
     )
 
 
 def _size(path: Path) -> int | None:
+    """What a part holds; of a directory that is found out when it is taken up."""
     try:
-        return path.stat(follow_symlinks=False).st_size
+        status = path.stat(follow_symlinks=False)
     except OSError:
         return None
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size

@@ -148,5 +148,28 @@ class Record:
         fields = {"attempt": attempt, "code": error.code, "error": str(error)}
         self.note("retrying", fields=fields, **told, **error.details())
 
+    def file_begins(self, name: str) -> None:
+        """Of several files this one began last."""
+        self.job = replace(self.job, current_file=name)
+
+    def files_are_done(self, count: int) -> None:
+        """So many of several files are whole and checked."""
+        self.job = replace(self.job, files_done=count)
+
+    def gave_up(self, code: str, discarded: int, kept: int, name: str) -> None:
+        """Bytes of one of several files had to be given up; so many of all are kept. The others go on."""
+        self.progress.downloaded = kept
+        self.note("restarted", fields={"current_file": name}, code=code, discarded=discarded)
+
+    def waits(self, error: errors.TransferError, attempt: int, delay: float, name: str) -> None:
+        """One of several files is tried again after `delay` seconds; the others go on."""
+        told = {"code": error.code, "error": str(error), "attempt": attempt, "next_attempt_in": round(delay)}
+        fields = {"attempt": attempt, "code": error.code, "error": str(error), "current_file": name}
+        self.note("retrying", fields=fields, **told, **error.details())
+
+    def goes_on(self) -> None:
+        """The file that waited is being fetched."""
+        self.job = replace(self.job, attempt=0, code=None, error=None)
+
     def _tick(self) -> None:
         self._bus.tell(facts.tick(self.job, self.progress))

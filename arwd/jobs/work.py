@@ -1,29 +1,31 @@
-"""What a job does with its slot: get the bytes, check them, put them in place. Knows nothing of commands.
+"""What a job does with its slot: get the bytes, check them, put them in place. It knows nothing of commands.
 
-Where the bytes come from, in this order: a part that was checked already, a model that has the same digest, the server.
+Two kinds: `Single`, of one file, and `Several`, of a directory of files. `Worker` treats them alike.
 """
 
 import functools
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from arwd import errors
 from arwd.database import After, Change
 from arwd.events import Fact
-from arwd.jobs import admission, facts, held, ledger
+from arwd.jobs import facts, ledger
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
-from arwd.model import Model
+from arwd.model import Model, ModelFile
 from arwd.states import State, Trigger
-from arwd.store.library import doom
+from arwd.store.doomed import doom
 from arwd.store.library import record as record_model
-from arwd.store.parts import Part
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """Every byte is in the part, and this is their digest."""
+    """Every byte is here, checked."""
 
-    sha256: str
+    sha256: str = ""
+    """Their digest, if they are one file."""
     is_cached: bool = False
     """They were here before, under another id."""
 
@@ -35,136 +37,106 @@ class Unchanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """The last words of a job that came to its file, and what is written down with them."""
+    """The last words of a job that came to its files, and what is written down with them."""
 
     news: tuple[Fact, ...]
     changes: tuple[Change, ...] = ()
     tidy: After
     outdated: tuple[Model, ...] = ()
-    """What the new file takes the place of, under another name."""
+    """What the new model takes the place of, under another name."""
 
 
-class Work:
-    """The bytes of one job. All its state is the record's and the part's."""
+class FileState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one of several files has come."""
 
-    def __init__(self, rooms: Rooms, record: Record, part: Part) -> None:
-        self._rooms = rooms
-        self._record = record
-        self._part = part
-        self._secret = rooms.layout.secret(record.job.job_id)
+    name: str
+    downloaded: int
+    is_done: bool
+
+
+class Unfinished(Protocol):
+    """What a job holds until it is final: a part, or a directory of them."""
+
+    declared_size: int | None
+    is_taken_up: bool
+
+    @property
+    def name(self) -> str | None:
+        """The settled name below `models/`."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+
+    async def inherit(self, other: Any) -> bool:
+        """Take over what another job of the same kind held, unless there is something already. StorageError."""
+
+    async def sync(self, *, is_paused: bool = False) -> None:
+        """Make what is held durable, and say so. StorageError."""
+
+    async def close(self) -> None:
+        """Write what was taken, and let go of the files."""
+
+    async def discard(self) -> None:
+        """Drop everything. StorageError."""
+
+    def release(self) -> None:
+        """Neither the name nor room is reserved any longer."""
+
+
+class Work(Protocol):
+    """What a worker lets be done."""
 
     async def obtain(self, url: str) -> Whole | Unchanged:
-        """Have every byte in the part, checked. TransferError, Sha256Mismatch, StorageError."""
-        lost = await self._part.take_up()
-        if lost:
-            await self._record.restarted("part_invalid", lost, 0)
-        if self._part.checked is not None:
-            # An earlier life checked the part, and was cut off before it could say so.
-            return self._found(is_cached=False)
-        library, job = self._rooms.library, self._record.job
-        holder = None if job.sha256 is None else library.holder(job.sha256, but=job.id)
-        if holder is not None:
-            if await held.link(self._part, library.path(holder), holder):
-                return self._found(is_cached=True)
-            if await held.copy(self._part, library.path(holder), holder, self._record):
-                self._verify()
-                return Whole(sha256=holder.sha256, is_cached=True)
-        return await self._fetch(url)
+        """Have every byte, checked; `url` is the ref in full. TransferError, Sha256Mismatch, StorageError."""
+
+    async def link(self, files: tuple[ModelFile, ...]) -> Whole | None:
+        """Have every byte by giving these files a second name; None where that cannot be done. StorageError."""
 
     async def place(self, whole: Whole) -> Ending:
-        """Give the part its final name: then the job is complete, in memory. StorageError: it has none yet."""
-        part, library = self._part, self._rooms.library
-        if part.checked is None:
-            await part.vouch(whole.sha256)
-        name, checked, job = part.name, part.checked, self._record.job
-        assert name is not None
-        assert checked is not None
-        replaced = library.get(job.id)
-        await library.place(name, checked, replaces=replaced is not None and replaced.name == name)
-        model = Model(
-            id=job.id,
-            provider=job.provider,
-            name=name,
-            sha256=whole.sha256,
-            bytes=checked.bytes,
-            trust="none" if job.sha256 is None else "caller",
-            url=job.url,
-            mtime_ns=checked.mtime_ns,
-            job_id=job.job_id,
-            validator=part.validator,
-        )
-        library.put(model)
-        trigger = Trigger.HAVE if job.state is State.QUEUED else Trigger.VERIFIED
-        job = self._record.close(trigger, actual_sha256=model.sha256, trust=model.trust, name=name)
-        last = facts.complete(job, model, cached=whole.is_cached, length_known=part.length_known)
-        outdated = () if replaced is None or replaced.name == name else (replaced,)
-        return Ending(
-            news=(facts.changed("downloaded", job.id), last),
-            changes=(record_model(model), *map(doom, outdated)),
-            tidy=library.tidying(part.control_file, self._secret, *map(library.path, outdated)),
-            outdated=outdated,
-        )
+        """Give it its final name: then the job is complete, in memory. StorageError: it has none yet."""
 
-    def keep(self, model: Model) -> Ending:
-        """The copy held is current: the job is complete, in memory."""
-        self._record.progress.begin(model.bytes, model.bytes)
-        job = self._record.close(Trigger.UNCHANGED, actual_sha256=model.sha256, trust=model.trust, name=model.name)
-        return Ending(
-            news=(facts.complete(job, model, cached=True),), tidy=functools.partial(ledger.drop_secret, self._secret)
-        )
+    def is_worthless(self, error: errors.ArwdError) -> bool:
+        """Does this fault mean that nothing of what is held can be used?"""
 
-    async def _fetch(self, url: str) -> Whole | Unchanged:
-        """Where bytes of an earlier answer may be to blame for a wrong digest, once more from zero."""
-        may_repeat = True
-        while True:
-            current = self._current()
-            is_fetched = await self._rooms.engine.fetch(
-                url,
-                self._part,
-                self._record,
-                has_digest=self._record.job.sha256 is not None,
-                filename=self._record.job.filename,
-                unless=None if current is None else current.validator,
-            )
-            if not is_fetched:
-                assert current is not None
-                if self._rooms.library.is_unchanged(current):
-                    return Unchanged(model=current)
-                continue  # it was changed while we asked: now it is no longer what we would ask for
-            self._record.progress.finish()
-            try:
-                return await self._check()
-            except (errors.Sha256Mismatch, errors.PartChanged) as error:
-                if not self._part.is_pieced or not may_repeat:
-                    raise
-                may_repeat = False
-                code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
-                self._record.begin_again(code, await self._part.clear())
+    def files(self) -> tuple[FileState, ...]:
+        """How far each of several files has come."""
 
-    def _current(self) -> Model | None:
-        """The finished copy that the server is asked about; None if there is none to be kept."""
-        library, job = self._rooms.library, self._record.job
-        model = library.get(job.id)
-        if model is None or self._part.held or not library.is_unchanged(model):
-            return None
-        return model if admission.may_be_current(job, model) else None
 
-    async def _check(self) -> Whole:
-        self._verify()
-        actual = await self._part.digest()
-        await self._part.close()
-        expected = self._record.job.sha256
-        if expected is not None and actual != expected:
-            raise errors.Sha256Mismatch(expected=expected, actual=actual)
-        return Whole(sha256=actual)
+def keep(rooms: Rooms, record: Record, model: Model) -> Ending:
+    """The copy held is current: the job is complete, in memory."""
+    record.progress.begin(model.bytes, model.bytes)
+    job = record.close(Trigger.UNCHANGED, actual_sha256=model.sha256, trust=model.trust, name=model.name)
+    return Ending(
+        news=(facts.complete(job, model, cached=True),),
+        tidy=functools.partial(ledger.drop_secret, rooms.layout.secret(job.job_id)),
+    )
 
-    def _found(self, *, is_cached: bool) -> Whole:
-        checked = self._part.checked
-        assert checked is not None
-        self._record.progress.begin(checked.bytes, checked.bytes)
-        self._record.progress.finish()
-        self._verify()
-        return Whole(sha256=checked.sha256, is_cached=is_cached)
 
-    def _verify(self) -> None:
-        self._record.move(Trigger.FETCHED, "verifying", fields={"total": self._record.progress.total})
+def placed(
+    rooms: Rooms,
+    record: Record,
+    model: Model,
+    *,
+    control_file: Path,
+    replaced: Model | None,
+    is_cached: bool,
+    length_known: bool = True,
+) -> Ending:
+    """This model is in place, instead of the one `replaced`: the job is complete, in memory."""
+    library = rooms.library
+    library.put(model)
+    trigger = Trigger.HAVE if record.job.state is State.QUEUED else Trigger.VERIFIED
+    job = record.close(trigger, actual_sha256=model.sha256, trust=model.trust, name=model.name)
+    last = facts.complete(job, model, cached=is_cached, length_known=length_known)
+    outdated = () if replaced is None or replaced.name == model.name else (replaced,)
+    return Ending(
+        news=(facts.changed("downloaded", job.id), last),
+        changes=(record_model(model), *(change for old in outdated for change in doom(old))),
+        tidy=library.tidying(
+            functools.partial(control_file.unlink, missing_ok=True),
+            functools.partial(ledger.drop_secret, rooms.layout.secret(job.job_id)),
+            *map(library.removal, outdated),
+        ),
+        outdated=outdated,
+    )

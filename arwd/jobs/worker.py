@@ -10,15 +10,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arwd import errors, events
-from arwd.jobs import facts, held, ledger, left_over
+from arwd.jobs import facts, kinds, ledger, left_over
 from arwd.jobs.progress import Progress
-from arwd.jobs.record import NOT_PAUSED, Record
+from arwd.jobs.record import NOT_PAUSED
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.tolerance import tolerated
-from arwd.jobs.work import Ending, Unchanged, Whole, Work
-from arwd.model import Job, Model
+from arwd.jobs.work import Ending, FileState, Unchanged, Unfinished, Whole, keep
+from arwd.model import Job, Model, ModelFile
 from arwd.states import TRANSITIONS, State, Trigger
-from arwd.store.parts import Part
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +51,7 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._tail: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._part = Part(rooms.layout, rooms.names, rooms.space, job, own_name=rooms.library.name(job.id))
-        self._record = Record(job, rooms.bus, lambda: self._part.name)
-        self._work = Work(rooms, self._record, self._part)
+        self._record, self._part, self._work = kinds.open_job(rooms, job)
 
     @property
     def job(self) -> Job:
@@ -65,6 +62,11 @@ class Worker:
     def progress(self) -> Progress:
         """How far its bytes have come."""
         return self._record.progress
+
+    @property
+    def files(self) -> tuple[FileState, ...]:
+        """How far each of several files has come."""
+        return self._work.files()
 
     @property
     def refusal(self) -> errors.StorageError | None:
@@ -84,17 +86,15 @@ class Worker:
             told = {"position": position, "waiting_for": leader}
             self._record.note("queued", fields={"waiting_for": leader}, **told)
 
-    async def have(self, model: Model) -> bool:
-        """Complete at once with the bytes that this model holds. False where that cannot be done."""
+    async def have(self, files: tuple[ModelFile, ...]) -> bool:
+        """Complete at once with these files, which another model holds. False where that cannot be done."""
         async with self._mailbox:
             if self.job.state is not State.QUEUED:
                 return True  # it was decided otherwise meanwhile
             try:
                 with tolerated("A model could not be linked", "link_failed"):
-                    await self._part.take_up()
-                    if await held.link(self._part, self._rooms.library.path(model), model):
-                        self.progress.begin(model.bytes, model.bytes)
-                        found = Whole(sha256=model.sha256, is_cached=True)
+                    found = await self._work.link(files)
+                    if found is not None:
                         self._tail = asyncio.get_running_loop().create_task(self._finish(found))
                         await asyncio.shield(self._tail)
                         return True
@@ -102,7 +102,7 @@ class Worker:
             finally:
                 self._tail = None
 
-    async def inherit(self, part: Part) -> None:
+    async def inherit(self, part: Unfinished) -> None:
         """Go on, when it is our turn, with the bytes of a job that ended without a file. StorageError."""
         async with self._mailbox:
             if self.job.state is State.QUEUED and await self._part.inherit(part):
@@ -161,7 +161,7 @@ class Worker:
 
     async def _finish(self, found: Whole | Unchanged) -> None:
         if isinstance(found, Unchanged):
-            self._conclude(self._work.keep(found.model))
+            self._conclude(keep(self._rooms, self._record, found.model))
         else:
             self._conclude(await self._work.place(found))
 
@@ -169,7 +169,7 @@ class Worker:
         """Pause, until there is room for what is still to come."""
         await self._part.close()
         await self._sync_part()
-        size, kept = self._part.declared, self._part.held
+        size, kept = self._part.declared_size, self._part.held
         sentence = await self._rooms.space.explain(error, size=size, held=kept)
         self._tail = None
         self._record.run_out_of_room(sentence, size=size, held=kept)
@@ -177,7 +177,7 @@ class Worker:
 
     async def _fail(self, error: errors.ArwdError) -> None:
         await self._part.close()
-        if isinstance(error, errors.Sha256Mismatch) or (self._part.is_taken_up and not self._part.held):
+        if self._work.is_worthless(error) or (self._part.is_taken_up and not self._part.held):
             await self._discard()
         await self._sync_part()
         await self._bequeath()

@@ -56,7 +56,8 @@ class Catalog:
         assert found is not None, "asked only for what it knows"
         if request.quantization is not None:
             raise InvalidField(
-                "quantization goes with a link to the Hub; with an identifier write publisher/name@Q4_K_M."
+                "quantization goes with a link to the Hub; with an identifier write publisher/name@Q4_K_M.",
+                field="quantization",
             )
         wanted = None if found["rest"] is None else _quantization(found["rest"])
         name = found["name"].lower()

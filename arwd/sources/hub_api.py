@@ -1,22 +1,18 @@
 """Asking the Hub. Rule: an answer is read with a bound and believed in nothing that could be checked."""
 
-import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 
 from arwd import errors, net
 from arwd.model import MAX_WHOLE
-from arwd.sources import hub_links, hub_refusals
+from arwd.sources import answers, hub_links, hub_refusals
 from arwd.sources.hub_files import HubFile
 from arwd.sources.hub_links import HubRef
 
-MOST_BYTES: Final = 2**24
-"""Of one answer: a page of a thousand files has some 400 kB, what is said of a large repository a few MB."""
 MOST_FILES: Final = 100_000
 """Of one repository: what the Hub itself recommends as the most."""
 
@@ -24,7 +20,6 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _GIT_OID: Final = re.compile(r"[0-9a-f]{40}")
 _NEXT: Final = re.compile(r"""<([^<>]*)>[^<>,]*;\s*rel="?next"?""", re.IGNORECASE)
-_SILENT: Final = (errors.Dns, errors.Connect, errors.Handshake, errors.Stalled, errors.Reset, errors.Truncated)
 Decoded = TypeVar("Decoded")
 
 
@@ -88,7 +83,7 @@ class HubApi:
     async def check_licence(self, pinned: Pinned, ref: HubRef, path: str) -> None:
         """ModelForbidden if files of a gated repository are refused: listing it is not, so nobody would know before."""
         url = hub_links.file_url(self._endpoint, pinned.repository, pinned.commit, path)
-        with self._unreachable():
+        with answers.reaching("The Hub"):
             async with self._session.get(url, {"Range": "bytes=0-0"}) as response:
                 # Where the Hub sends us on to, it lets us in.
                 is_home = net.origin_of(str(response.url)) == net.origin_of(self._endpoint)
@@ -133,33 +128,17 @@ class HubApi:
 
     async def _ask(self, url: str, ref: HubRef, kind: type[Decoded]) -> tuple[Decoded, str]:
         """What the Hub answers, and the links beside it."""
-        with self._unreachable():
+        with answers.reaching("The Hub"):
             async with self._session.get(url, {"Accept": "application/json"}) as response:
                 if response.status != 200:
                     raise hub_refusals.refusal(response.status, response.headers, ref, self._endpoint)
                 with net.translate_errors(net.shown(url)):
-                    body = await self._read(response)
+                    body = await answers.read(response, self._endpoint)
                 links = ", ".join(response.headers.getall("Link", []))
         try:
             return msgspec.json.decode(body, type=kind), links
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._strange() from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise errors.InvalidResponse(f"{self._endpoint} answers with more than {MOST_BYTES} bytes at once.")
-        return bytes(body)
-
     def _strange(self) -> errors.InvalidResponse:
         return errors.InvalidResponse(f"{self._endpoint} does not answer as a Hub does; is hf_endpoint right?")
-
-    @contextlib.contextmanager
-    def _unreachable(self) -> Iterator[None]:
-        """Whatever keeps the Hub from answering has one code; what is wrong with it is in the sentence."""
-        try:
-            yield
-        except _SILENT as error:
-            raise errors.SourceUnreachable(f"The Hub cannot be reached; try again later. {error}.") from error

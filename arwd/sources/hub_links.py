@@ -72,10 +72,12 @@ def parse(ref: str, endpoint: str) -> HubRef:
     return _link(path.split("/"))
 
 
-def parse_quantization(text: str) -> str | None:
-    """The quantization in upper case; None for `latest`, which is llama.cpp's word for the default. InvalidField."""
+def parse_quantization(text: str, *, field: str | None = None) -> str | None:
+    """The quantization in upper case; None for `latest`, which is llama.cpp's word for the default. InvalidField,
+    of the `field` that it came in.
+    """
     if not _QUANTIZATION.fullmatch(text):
-        raise InvalidField("quantization must be a name such as Q4_K_M.")
+        raise InvalidField("quantization must be a name such as Q4_K_M.", field=field)
     return None if text.lower() == "latest" else text.upper()
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from arwd import errors
+from arwd.net import fields
 from arwd.sources.hub_links import HubRef
 
-_LIMIT: Final = re.compile(r"\br=0\b.*?\bt=(?P<seconds>[0-9]{1,6})\b")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 _NOT_TAKEN: Final = "Invalid credentials in Authorization header"
 _DISABLED: Final = "Access to this resource is disabled."
@@ -65,10 +65,9 @@ def no_such_file(ref: HubRef, endpoint: str) -> errors.ModelNotFound:
 
 
 def _too_many(headers: Mapping[str, str], endpoint: str) -> errors.TooManyRequests:
-    # `"api";r=0;t=55`: nothing remains, and the count begins anew in 55 s. A second more, since it was rounded.
-    found = _LIMIT.search(headers.get("ratelimit", ""))
-    later = headers.get("Retry-After", "")
-    seconds = int(found["seconds"]) + 1 if found else int(later) if _SECONDS.fullmatch(later) else None
+    seconds, later = fields.limited_for(headers.get("RateLimit", "")), headers.get("Retry-After", "")
+    if seconds is None and _SECONDS.fullmatch(later):
+        seconds = int(later)
     when = "later" if seconds is None else f"in {seconds} s"
     return errors.TooManyRequests(
         f"{endpoint} takes no more requests for now; try again {when}. With a token (HF_TOKEN) it takes more.",

@@ -34,9 +34,12 @@ def _with_quantization(ref: HubRef, request: Request) -> HubRef:
     """PURE: the ref, with the quantization that the request names beside it."""
     if request.quantization is None:
         return ref
-    wanted = hub_links.parse_quantization(request.quantization)
+    wanted = hub_links.parse_quantization(request.quantization, field="quantization")
     if ref.path is not None:
-        raise InvalidField("quantization chooses among the files of a repository; the ref names one file already.")
+        raise InvalidField(
+            "quantization chooses among the files of a repository; the ref names one file already.",
+            field="quantization",
+        )
     if ref.quantization not in (None, wanted):
-        raise InvalidField("quantization and ref name two different ones; leave one of them out.")
+        raise InvalidField("quantization and ref name two different ones; leave one of them out.", field="quantization")
     return msgspec.structs.replace(ref, quantization=wanted or ref.quantization)

@@ -9,11 +9,13 @@ from arwd.model import Artifact, Request
 from arwd.sources.base import Options, Source
 from arwd.sources.catalog import Catalog
 from arwd.sources.huggingface import HuggingFace
+from arwd.sources.ollama import Ollama
 from arwd.sources.url import UrlSource
 
 SOURCES: Final[tuple[Callable[[net.Session, Options], Source], ...]] = (
     HuggingFace,
     Catalog,
+    Ollama,
     UrlSource,  # knows every ref, so it is asked last
 )
 """How each source is made, in the order in which they are asked."""
@@ -52,4 +54,9 @@ def _fitting(artifact: Artifact, request: Request) -> Artifact:
                 raise errors.InvalidField(
                     f"{name} is of one file, but the ref means {len(artifact.files)}; leave it out."
                 )
+    promised = artifact.files[0].sha256
+    if request.sha256 is not None and promised not in (None, request.sha256):
+        raise errors.InvalidField(
+            f"The source says that the file has the SHA-256 {promised}, not the one given: it is another file."
+        )
     return artifact

@@ -22,8 +22,10 @@ class UrlSource:
         if fault is not None:
             raise fault
         if request.quantization is not None:
-            raise InvalidField("quantization chooses among the files of a repository; a URL is one file.")
+            raise InvalidField(
+                "quantization chooses among the files of a repository; a URL is one file.", field="quantization"
+            )
         return Artifact(
             url=net.shown(request.ref),
-            files=(RemoteFile(mirrors=(request.ref,), sha256=request.sha256),),
+            files=(RemoteFile(mirrors=(request.ref,)),),
         )

@@ -15,6 +15,20 @@ EVERY_BYTES: Final = 64 * 1024 * 1024
 EVERY_SECONDS: Final = 5.0
 
 
+class Rhythm:
+    """The keeping of it for one writer, beside whoever writes."""
+
+    def __init__(
+        self, writer: PartWriter, take_stock: Callable[[int], Awaitable[int | None]], stride: int | None
+    ) -> None:
+        self._task = asyncio.get_running_loop().create_task(keep(writer, take_stock, stride))
+
+    async def end(self) -> None:
+        """Return when it is kept no longer."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
 async def keep(writer: PartWriter, take_stock: Callable[[int], Awaitable[int | None]], stride: int | None) -> None:
     """Make durable what was written, in this rhythm, until cancelled. A disk that refuses ends the writing.
 

@@ -17,13 +17,13 @@ import msgspec
 from msgspec.structs import replace
 
 from arwd import fs
-from arwd.model import Job
-from arwd.store.layout import Layout
+from arwd.model import Job, RemoteFile, content_of
+from arwd.store.layout import Folder
 
 log = logging.getLogger(__name__)
 
 _ENDING = ".part.json"
-_MOST_BYTES = 64 * 1024
+_MOST_BYTES = 16 << 20
 _OURS = re.compile(rb'\{"id":"[^"]*","job_id":"job_[0-9a-f]{10}"')
 
 
@@ -34,14 +34,27 @@ class Prefix(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """The part is whole and checked; only its final name is missing. It is this very file that was checked."""
+class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several files, whole and checked: this very one. `name` is its path in their directory."""
 
+    name: str
     sha256: str
     bytes: int
     inode: int
     mtime_ns: int
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part is whole and checked; only its final name is missing. It is this very file that was checked."""
+
+    sha256: str
+    """Of a directory, that of the list of its files; empty if its source does not tell all digests."""
+    bytes: int
+    inode: int
+    mtime_ns: int
     length_known: bool = True
+    files: tuple[CheckedFile, ...] = ()
+    """Of a directory: all of them. Its own modification time says nothing."""
 
 
 class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,9 +76,16 @@ class ControlFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     prefix: Prefix | None = None
     size: int | None = None
     validator: str | None = None
+    declared: str | None = None
+    """The digest of the whole file that its server declared."""
     sha256: str | None = None
-    """The digest the caller gave."""
+    """What the caller asked for, or the source promised."""
     checked: Checked | None = None
+    directory: str | None = None
+    """What the directory of several files should be called; the part is a directory then."""
+    revision: str | None = None
+    files: tuple[RemoteFile, ...] = ()
+    """What a source said of each file."""
     seal: str = ""
 
 
@@ -78,7 +98,10 @@ def blank(job: Job) -> ControlFile:
         boot_id=boot_id(),
         provider=job.provider,
         filename=job.filename,
-        sha256=job.sha256,
+        sha256=job.sha256 or content_of(job.files),
+        directory=job.directory,
+        revision=job.revision,
+        files=job.files,
     )
 
 
@@ -100,9 +123,10 @@ def is_wanted(blank: ControlFile, said: ControlFile) -> bool:
 
 def taken_over(blank: ControlFile, said: ControlFile, *, held: int, is_checked: bool) -> ControlFile:
     """PURE: what a job knows of a part that an earlier one left, `held` bytes of which may be trusted."""
-    # Another address may serve the same file; its validator says nothing of the one that was kept.
-    validator = said.validator if said.url == blank.url else None
-    known = replace(blank, size=said.size, validator=validator, synced=min(said.synced, held), prefix=said.prefix)
+    known = replace(blank, size=said.size, synced=min(said.synced, held), prefix=said.prefix)
+    # Another address may serve the same file; what it says of its versions says nothing of the one that was kept.
+    if said.url == blank.url:
+        known = replace(known, validator=said.validator, declared=said.declared)
     return replace(known, checked=said.checked) if is_checked and is_answer(blank, said) else known
 
 
@@ -137,7 +161,7 @@ def read(path: Path) -> ControlFile | None:
     return control
 
 
-def discard(layout: Layout, name: str, model_id: str) -> None:
+def discard(layout: Folder, name: str, model_id: str) -> None:
     """Delete a part and its control file, unless another model's control file says otherwise. Blocks; OSError."""
     path = layout.control_file(name)
     known = read(path)
@@ -145,17 +169,20 @@ def discard(layout: Layout, name: str, model_id: str) -> None:
         return
     if known is None or known.id == model_id:
         # The part first: bytes without a control file would be nobody's.
-        layout.part(name).unlink(missing_ok=True)
+        fs.remove(layout.part(name))
         path.unlink(missing_ok=True)
 
 
-def hand_over(layout: Layout, name: str, to: str, blank: ControlFile) -> bool:
+def hand_over(layout: Folder, name: str, to: str, blank: ControlFile) -> bool:
     """Give a part to another job, under another name. False if there is none to give. Blocks; OSError."""
     said, status = read(layout.control_file(name)), fs.status_of(layout.part(name))
-    if said is None or status is None or status.st_nlink > 1:  # a link to another model's file is nobody's part
+    if said is None or status is None:
+        return False
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if not is_directory and status.st_nlink > 1:  # a link to another model's file is nobody's part
         return False
     # Vouched for before it is there: bytes of unknown origin never exist. Another boot trusts `synced` alone.
-    known = taken_over(blank, said, held=status.st_size, is_checked=False)
+    known = blank if is_directory else taken_over(blank, said, held=status.st_size, is_checked=False)
     write(layout.control_file(to), replace(known, boot_id=said.boot_id))
     fs.rename_without_replacing(layout.part(name), layout.part(to))
     fs.fsync_directory(layout.models)
@@ -163,7 +190,7 @@ def hand_over(layout: Layout, name: str, to: str, blank: ControlFile) -> bool:
     return True
 
 
-def survey(layout: Layout) -> dict[str, ControlFile]:
+def survey(layout: Folder) -> dict[str, ControlFile]:
     """Every control file that counts, by the name of its part. Blocks; OSError."""
     found: dict[str, ControlFile] = {}
     for name in sorted(path.name for path in layout.models.iterdir() if path.name.endswith(_ENDING)):

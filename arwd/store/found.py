@@ -9,8 +9,8 @@ import msgspec
 
 from arwd import fs
 from arwd.store import control
-from arwd.store.control import Checked, ControlFile
-from arwd.store.layout import Layout
+from arwd.store.control import Checked, CheckedFile, ControlFile
+from arwd.store.layout import Folder
 from arwd.store.names import Claim
 
 Use = Literal["go on", "prove", "begin anew", "discard", "leave"]
@@ -37,7 +37,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """It is under its final name only."""
 
 
-def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Found:  # noqa: FBT001 (for a thread)
+def look(layout: Folder, claim: Claim, wanted: ControlFile, is_ours: bool) -> Found:  # noqa: FBT001 (for a thread)
     """What lies under the claimed name. `is_ours`: it was settled as this job's before. Blocks; OSError."""
     name = claim.settled
     there = _size(layout.part(name))
@@ -56,7 +56,7 @@ def look(layout: Layout, claim: Claim, wanted: ControlFile, is_ours: bool) -> Fo
     is_answer = control.is_answer(wanted, known)
     is_link = known.checked is not None and there > 0 and not _is_alone(layout.part(name))
     if known.checked is not None and is_checked(layout, name, known.checked) and (is_answer or not is_link):
-        is_placed = not is_file(layout.part(name), known.checked)
+        is_placed = not is_there(layout.part(name), known.checked)
         if is_placed and claim.is_own and not is_answer:
             return Found(use="begin anew")  # it is the finished file, which stays until there is another
         return Found(use="go on", control=known, held=known.checked.bytes, is_checked=True, is_placed=is_placed)
@@ -76,13 +76,24 @@ def trusted(there: int, known: ControlFile, boot_id: str) -> int:
     return 0 if known.size is not None and held > known.size else held
 
 
-def is_checked(layout: Layout, name: str, checked: Checked) -> bool:
-    """Is the file that was checked still here and untouched? Blocks."""
-    return is_file(layout.part(name), checked) or is_file(layout.final(name), checked)
+def is_checked(layout: Folder, name: str, checked: Checked) -> bool:
+    """Is what was checked still here and untouched? Blocks."""
+    return is_there(layout.part(name), checked) or is_there(layout.final(name), checked)
 
 
-def is_file(path: Path, checked: Checked) -> bool:
-    """Is this the file that was checked, untouched since? Blocks."""
+def is_there(path: Path, checked: Checked) -> bool:
+    """Is this the file, or the directory with all its files, that was checked, untouched since? Blocks."""
+    if not checked.files:
+        return _is_file(path, checked)
+    try:
+        status = path.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    is_same = stat.S_ISDIR(status.st_mode) and status.st_ino == checked.inode
+    return is_same and all(_is_file(path / file.name, file) for file in checked.files)
+
+
+def _is_file(path: Path, checked: Checked | CheckedFile) -> bool:
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:

@@ -17,14 +17,14 @@ from arwd.model import Job
 from arwd.store import control, found
 from arwd.store.control import Prefix
 from arwd.store.found import Found
-from arwd.store.layout import Layout
+from arwd.store.layout import Folder
 from arwd.store.names import Claim
 
 
 class Kept:
     """The bytes of one part while nobody writes to it. Mutable state: how many they are, and what is known of them."""
 
-    def __init__(self, layout: Layout, claim: Claim, job: Job) -> None:
+    def __init__(self, layout: Folder, claim: Claim, job: Job) -> None:
         self._layout = layout
         self._claim = claim
         self._saving = asyncio.Lock()
@@ -67,7 +67,9 @@ class Kept:
 
         OSError, StorageError.
         """
-        scratch = self.path.with_name(f".{self._claim.settled}.link.part.json.tmp")  # a start removes such names
+        scratch = self.path.with_name(
+            f".{self._layout.final(self._claim.settled).name}.link.part.json.tmp"
+        )  # a start removes such names
         try:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
             if not await fs.in_thread(fs.link, source, scratch):
@@ -92,6 +94,21 @@ class Kept:
         finally:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
 
+    async def make_ready(
+        self, start: int, *, is_open: bool, size: int | None, validator: str | None, declared: str | None
+    ) -> None:
+        """Say durably of which version the bytes are that come from `start` on. `is_open`: they come already. OSError.
+
+        An answer to a range need not declare the digest again; one that begins the file says what there is to say.
+        """
+        if self.held > start and not is_open:
+            # Before the control file says of which version the bytes are: never old bytes beside a new validator.
+            await self.cut(start)
+        declared = declared or (self.known.declared if start else None)
+        is_news = (size, validator, declared) != (self.known.size, self.known.validator, self.known.declared)
+        if is_news or not is_open:
+            await self.save(size=size, validator=validator, declared=declared)
+
     async def cut(self, length: int) -> None:
         """Drop what is beyond. OSError."""
         await fs.in_thread(fs.cut, self.path, length)
@@ -99,15 +116,22 @@ class Kept:
         self.known = replace(self.known, synced=min(self.known.synced, length), checked=None)
 
     async def fall_back(self) -> int:
-        """Drop what is not known to be on disk. Returns how many bytes that were; OSError."""
+        """Drop what is not known to be on disk. Returns how many bytes that were; StorageError."""
         dropped = max(self.held - self.known.synced, 0)
-        await self.cut(self.held - dropped)
+        with fs.translate_errors(f"cannot cut {self.path.name}"):
+            await self.cut(self.held - dropped)
         self.is_unsure = False
         return dropped
 
+    async def read(self, offset: int, count: int) -> bytes:
+        """Bytes of the part as it lies there. StorageError."""
+        with fs.translate_errors(f"cannot read {self.path.name}"):
+            return await fs.in_thread(fs.read_piece, self.path, offset, count)
+
     async def inherit(self, name: str) -> bool:
-        """Take over the part of another job, under that name. False if there is none. OSError."""
-        return await fs.in_thread(control.hand_over, self._layout, name, self._claim.settled, self.blank)
+        """Take over the part of another job, under that name. False if there is none. StorageError."""
+        with fs.translate_errors(f"cannot take over {name}.part"):
+            return await fs.in_thread(control.hand_over, self._layout, name, self._claim.settled, self.blank)
 
     def keep(self, written: int, prefix: Prefix | None) -> None:
         """So many bytes were written, and this is what some of them are."""

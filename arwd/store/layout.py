@@ -6,6 +6,8 @@ ballast                   4 MiB that the database gets when the disk is full
 models/<name>             complete and checked
 models/<name>.part        growing
 models/<name>.part.json   its control file
+models/<name>/            a model of several files, complete and checked; models/<name>.part/ while it grows, in
+                          which each file of more than a mebibyte has a part and a control file of its own
 secrets/<job_id>          the full URL of an unfinished job; nothing else here holds a secret
 """
 
@@ -32,12 +34,36 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Bytes that all models and parts together may take; more ends in `quota_exceeded`. By default any number."""
 
 
-class Layout:
+class Folder:
+    """Where files lie, unfinished and finished. A name may have steps, with `/`."""
+
+    def __init__(self, models: Path) -> None:
+        self.models = models
+
+    def part(self, name: str) -> Path:
+        """The unfinished file."""
+        return self.models / f"{name}.part"
+
+    def control_file(self, name: str) -> Path:
+        """What is known of the unfinished file."""
+        return self.models / f"{name}.part.json"
+
+    def final(self, name: str) -> Path:
+        """The finished file."""
+        return self.models / name
+
+    def drop(self, name: str) -> None:
+        """Remove a file with all that belongs to it. Blocks; OSError."""
+        for path in (self.final(name), self.part(name), self.control_file(name)):
+            fs.remove(path)
+
+
+class Layout(Folder):
     """The paths of one state directory."""
 
     def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir / "models")
         self.state_dir = state_dir
-        self.models = state_dir / "models"
         self.secrets = state_dir / "secrets"
         self.database = state_dir / "arwd.db"
         self.list = state_dir / "models.json"
@@ -59,18 +85,6 @@ class Layout:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def part(self, name: str) -> Path:
-        """The unfinished file."""
-        return self.models / f"{name}.part"
-
-    def control_file(self, name: str) -> Path:
-        """What is known of the unfinished file."""
-        return self.models / f"{name}.part.json"
-
-    def final(self, name: str) -> Path:
-        """The finished file."""
-        return self.models / name
 
     def secret(self, job_id: str) -> Path:
         """The full URL of an unfinished job."""

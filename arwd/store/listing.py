@@ -12,7 +12,7 @@ import stat
 import msgspec
 
 from arwd import fs
-from arwd.model import MAX_WHOLE, Model, Trust
+from arwd.model import MAX_WHOLE, Model, ModelFile, Trust
 from arwd.store.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -22,13 +22,22 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several, by its path in their directory."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     provider: str
     path: str
-    sha256: str
     bytes: int
     trust: Trust
+    sha256: str | None = None
+    files: tuple[_File, ...] = ()
 
 
 def listed(layout: Layout) -> list[Model]:
@@ -72,26 +81,45 @@ def _model(layout: Layout, raw: msgspec.Raw) -> Model | None:
     makes_sense = (
         0 < len(entry.id) <= 256
         and not _CONTROL.search(entry.id)
-        and 0 <= entry.bytes <= MAX_WHOLE
-        and _SHA256.fullmatch(entry.sha256)
         and fs.safe_name(name) == name
+        and (entry.sha256 is None) == bool(entry.files)
     )
     if not makes_sense:
         return None
-    try:
-        status = layout.final(name).stat(follow_symlinks=False)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.bytes:
+    if entry.sha256 is not None:
+        files = [_file(layout, name, entry.sha256, entry.bytes)]
+    else:
+        files = [_file(layout, f"{name}/{file.name}", file.sha256, file.bytes) for file in entry.files]
+    there = tuple(file for file in files if file is not None)
+    if len(there) != len(files):
         return None
     return Model(
         id=entry.id,
         provider=entry.provider,
         name=name,
         sha256=entry.sha256,
-        bytes=entry.bytes,
+        bytes=sum(file.bytes for file in there),
         trust=entry.trust,
         url="",
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=there[0].mtime_ns if entry.sha256 is not None else 0,
         job_id="",
+        files=there if entry.sha256 is None else (),
     )
+
+
+def _file(layout: Layout, name: str, sha256: str, size: int) -> ModelFile | None:
+    """The file, if it can be one of ours and is there with that size. No step of its name leads through a link."""
+    steps = name.split("/")
+    is_ours = all(step not in ("", ".", "..") and not _CONTROL.search(step) for step in steps)
+    if not (is_ours and "\\" not in name and 0 <= size <= MAX_WHOLE and _SHA256.fullmatch(sha256)):
+        return None
+    try:
+        for count in range(1, len(steps)):
+            if not stat.S_ISDIR(layout.final("/".join(steps[:count])).stat(follow_symlinks=False).st_mode):
+                return None
+        status = layout.final(name).stat(follow_symlinks=False)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        return None
+    return ModelFile(name=name, bytes=size, mtime_ns=status.st_mtime_ns, sha256=sha256)

@@ -57,10 +57,28 @@ class Names:
         return on_disk | {name for name, owner in self._reserved.items() if owner != model_id}
 
 
+class OneName:
+    """The one name of a file in a directory that is all its job's: nobody else wants it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def settle(self, _: str, model_id: str, *, own: str | None = None) -> str:
+        """That name."""
+        return self._name
+
+    def hold(self, name: str, model_id: str) -> bool:
+        """It is free."""
+        return True
+
+    def release(self, name: str, model_id: str) -> None:
+        """Nobody waits for it."""
+
+
 class Claim:
     """One job's claim on a name: settled with the first answer of a server, or by an earlier transfer."""
 
-    def __init__(self, names: Names, job: Job, own_name: str | None = None) -> None:
+    def __init__(self, names: Names | OneName, job: Job, own_name: str | None = None) -> None:
         """`own_name` is that of the finished file which this id holds already."""
         self._names = names
         self._job = job
@@ -100,7 +118,7 @@ class Claim:
         self.name = None
 
     def _preferred(self, suggested: str | None) -> str:
-        return preferred(filename=self._job.filename, suggested=suggested, url=self._job.url)
+        return preferred(filename=self._job.wanted_name, suggested=suggested, url=self._job.url)
 
 
 def _stripped(entry: str) -> str:

@@ -3,7 +3,6 @@
 Rule: the control file is durable before the first byte of the body, so bytes without a known origin never exist.
 """
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from arwd import fs
 from arwd.errors import PartChanged
 from arwd.model import Job
 from arwd.store import checkpoint, control
-from arwd.store.control import Checked
 from arwd.store.kept import Kept
-from arwd.store.layout import Layout
-from arwd.store.names import Claim, Names
+from arwd.store.layout import Folder
+from arwd.store.names import Claim
+from arwd.store.share import Share
 from arwd.store.space import Space
 from arwd.store.writer import PartWriter
 
@@ -23,17 +22,16 @@ from arwd.store.writer import PartWriter
 class Part:
     """One part, from the settling of its name until it is placed or discarded. Satisfies the transfer's sink."""
 
-    def __init__(self, layout: Layout, reserved: Names, space: Space, job: Job, *, own_name: str | None = None) -> None:
-        """`own_name` is the finished file of this model, which the part is to replace."""
+    def __init__(self, layout: Folder, claim: Claim, space: Space | Share, job: Job) -> None:
         self._space = space
-        self._claim = Claim(reserved, job, own_name)
-        self._kept = Kept(layout, self._claim, job)
+        self._claim = claim
+        self._kept = Kept(layout, claim, job)
         self._writer: PartWriter | None = None
-        self._rhythm: asyncio.Task[None] | None = None
+        self._rhythm: checkpoint.Rhythm | None = None
         self._stride: int | None = None
         self.length_known = True
         self.begun = 0  # answers that it has made ready for
-        self.declared = job.total
+        self.declared_size = job.total
         """The size that a server said last, whether or not there was room for it."""
         self.unproven = 0
         """Bytes that another program left under our name, until they are proved to be this file's."""
@@ -73,7 +71,12 @@ class Part:
         return self._kept.known.size
 
     @property
-    def checked(self) -> Checked | None:
+    def declared_sha256(self) -> str | None:
+        """The digest of the whole file, if its server declared one."""
+        return self._kept.known.declared
+
+    @property
+    def checked(self) -> control.Checked | None:
         """What was found when it was checked; then only its final name is missing."""
         return self._kept.known.checked
 
@@ -104,23 +107,26 @@ class Part:
         return lost
 
     async def begin(
-        self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None
+        self,
+        *,
+        start: int,
+        size: int | None,
+        validator: str | None,
+        declared: str | None,
+        length_known: bool,
+        suggested: str | None,
     ) -> None:
         """Make ready to take bytes from `start` on; what is held beyond is dropped. StorageError."""
         if self._writer is not None and self._writer.accepted != start:
             await self.close()
         self._claim.settle(suggested)
-        is_news = (size, validator) != (self.size, self.validator) or self._writer is None
-        self.length_known, self.is_pieced, self.declared = length_known, start > 0, size
+        self.length_known, self.is_pieced, self.declared_size = length_known, start > 0, size
         self._stride = await self._space.promise(self._kept.known.job_id, size=size, written=lambda: self.written)
         self.begun += 1
         with fs.translate_errors(f"cannot prepare {self.name}.part"):
-            if self._kept.held > start and self._writer is None:
-                # Before the control file says of which version the bytes are: never old bytes beside a new validator.
-                await self._kept.cut(start)
-            if is_news:
-                await self._kept.save(size=size, validator=validator)
-            if self._writer is None:
+            is_open = self._writer is not None
+            await self._kept.make_ready(start, is_open=is_open, size=size, validator=validator, declared=declared)
+            if not is_open:
                 await self._open(start)
 
     def put(self, chunk: bytes) -> None:
@@ -164,9 +170,7 @@ class Part:
     async def close(self) -> None:
         """Write what was taken and let go of the file; `sync` makes it durable."""
         if self._rhythm is not None:
-            self._rhythm.cancel()
-            await asyncio.wait([self._rhythm])
-            self._rhythm = None
+            await self._rhythm.end()
         if self._writer is not None:
             await self._writer.close()
             self._kept.keep(self._writer.written, self._writer.prefix)
@@ -184,8 +188,7 @@ class Part:
     async def fall_back(self) -> int:
         """Keep what is known to be on disk, drop the rest. Returns how many bytes were dropped; StorageError."""
         await self.close()
-        with fs.translate_errors(f"cannot cut {self.name}.part"):
-            return await self._kept.fall_back()
+        return await self._kept.fall_back()
 
     async def discard(self) -> None:
         """Drop every byte and the name. StorageError."""
@@ -209,15 +212,13 @@ class Part:
         if self.name is not None or other.name is None:
             return False
         self._claim.settle(None)
-        with fs.translate_errors(f"cannot take over {other.name}.part"):
-            is_ours = await self._kept.inherit(other.name)
+        is_ours = await self._kept.inherit(other.name)
         (other if is_ours else self).disown()
         return is_ours
 
     async def read(self, offset: int, count: int) -> bytes:
         """Bytes of the part as it lies there, for the proof that it is this file's. StorageError."""
-        with fs.translate_errors(f"cannot read {self.name}.part"):
-            return await fs.in_thread(fs.read_piece, self._kept.path, offset, count)
+        return await self._kept.read(offset, count)
 
     async def own(self, *, size: int, validator: str | None) -> None:
         """The bytes that another program left are proved: from now on they are ours. StorageError."""
@@ -231,15 +232,14 @@ class Part:
         self.unproven = 0
 
     def release(self) -> None:
-        """Neither the name nor room is reserved any longer: what lies on disk speaks for itself."""
+        """Neither name nor room is reserved any longer: what lies on disk speaks for itself."""
         self._claim.release()
         self._space.withdraw(self._kept.known.job_id)
 
     async def _open(self, start: int) -> None:
         descriptor = await fs.in_thread(fs.open_at_length, self._kept.path, start, undo=os.close)
         self._writer = PartWriter(descriptor, start, self._kept.known.prefix)
-        rhythm = checkpoint.keep(self._writer, self._take_stock, self._stride)
-        self._rhythm = asyncio.get_running_loop().create_task(rhythm)
+        self._rhythm = checkpoint.Rhythm(self._writer, self._take_stock, self._stride)
 
     async def _take_stock(self, length: int) -> int | None:
         await self._make_durable(length)

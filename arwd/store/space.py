@@ -4,8 +4,7 @@ Rule: a file that is about to grow asks first, and is promised what is still to 
 not touch that: the promise shrinks as its own bytes are written.
 """
 
-import contextlib
-import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,10 +54,13 @@ class Space:
             room = await fs.in_thread(self._measure, is_used_wanted)
         return replace(room, promised=self.promised)
 
-    async def promise(self, job_id: str, *, size: int | None, written: Written) -> int | None:
+    async def promise(
+        self, job_id: str, *, size: int | None, written: Written, is_directory: bool = False
+    ) -> int | None:
         """Promise the room for a file, in place of what its job was promised before, or let go of that.
 
-        Returns after how many bytes to look again, None if that does not matter. DiskFull, QuotaExceeded, SizeLimit.
+        `is_directory`: for several together, each of which may be as large as a file. Returns after how many bytes to
+        look again, None if that does not matter. DiskFull, QuotaExceeded, SizeLimit.
         """
         before = {each: promise.remaining for each, promise in self._promises.items()}
         needed = allowance.remaining(size, written())
@@ -69,7 +71,8 @@ class Space:
             max(promise.remaining, before.get(each, 0)) for each, promise in self._promises.items() if each != job_id
         )
         self._promises[job_id] = _Promise(size=size, written=written)
-        return self._judged(job_id, size, needed, replace(room, promised=others))
+        limits = replace(self._limits, max_file_size=None) if is_directory else self._limits
+        return self._judged(job_id, size, needed, replace(room, promised=others), limits)
 
     async def look_again(self, job_id: str) -> int | None:
         """Others write to this disk too: is the room still there? As `promise`."""
@@ -78,7 +81,7 @@ class Space:
         is_used_wanted = promise.size is None and self._limits.quota is not None
         room = await self.measure(is_used_wanted=is_used_wanted)
         # What was written meanwhile is taken as gone from the free bytes: nobody is stopped for the moment between.
-        return self._judged(job_id, promise.size, promise.remaining, self._for(job_id, room))
+        return self._judged(job_id, promise.size, promise.remaining, self._for(job_id, room), self._limits)
 
     def promise_now(self, job_id: str, *, size: int | None, written: Written, room: Room) -> bool:
         """Promise it to a job that waits for room, if there is enough: is there?"""
@@ -107,14 +110,14 @@ class Space:
         if (error := allowance.too_large(length, self._limits)) is not None:
             raise error
 
-    def _judged(self, job_id: str, size: int | None, needed: int, room: Room) -> int | None:
+    def _judged(self, job_id: str, size: int | None, needed: int, room: Room, limits: Limits) -> int | None:
         # What was promised whole counts as used; only a file of unknown size can outgrow it.
-        error = allowance.refusal(size, needed, room, self._limits)
+        error = allowance.refusal(size, needed, room, limits)
         if error is not None:
             # In this very step: of two that are short of room the second may have enough without the first.
             self.withdraw(job_id)
             raise error
-        return allowance.stride(size, room, self._limits)
+        return allowance.stride(size, room, limits)
 
     def _for(self, job_id: str, room: Room) -> Room:
         own = self._promises.get(job_id)
@@ -129,14 +132,6 @@ class Space:
 
 
 def _used(directory: Path) -> int:
-    used, seen = 0, set[int]()
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            # One that goes while we look takes no room.
-            with contextlib.suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                # A second name takes no room.
-                if entry.is_file(follow_symlinks=False) and status.st_ino not in seen:
-                    seen.add(status.st_ino)
-                    used += status.st_size
-    return used
+    # A second name takes no room.
+    sizes = {status.st_ino: status.st_size for _, status in fs.files_below(directory) if stat.S_ISREG(status.st_mode)}
+    return sum(sizes.values())

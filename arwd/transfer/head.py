@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from arwd.net import fields
+
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED_RANGE: Final = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 _CHARSETS: Final = frozenset({"utf-8", "iso-8859-1", "us-ascii"})
@@ -78,6 +80,11 @@ def is_chunked(head: Head) -> bool:
     return "transfer-encoding" in head.headers
 
 
+def is_encoded(head: Head) -> bool:
+    """Is the body another form of the file, as a compressed one is?"""
+    return head.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+
+
 def strong_validator(head: Head) -> str | None:
     """What may stand in If-Range: a strong ETag, else a Last-Modified old enough to be strong; None if neither."""
     etag = head.headers.get("etag", "")
@@ -91,12 +98,18 @@ def strong_validator(head: Head) -> str | None:
 
 
 def retry_after(head: Head) -> float | None:
-    """The seconds that a server asks us to wait, never negative; a date counts from its own clock, else from ours."""
+    """The seconds that a server asks us to wait, never negative; a date counts from its own clock, else from ours.
+
+    Where no Retry-After says it, a RateLimit that is used up does, as on the Hub.
+    """
     given = head.headers.get("retry-after", "").strip()
     if _NUMBER.fullmatch(given):
         return float(given)
     date, sent = _seconds(given), _seconds(head.headers.get("date"))
-    return None if date is None else max(date - (head.now if sent is None else sent), 0.0)
+    if date is not None:
+        return max(date - (head.now if sent is None else sent), 0.0)
+    limited = fields.limited_for(head.headers.get("ratelimit", ""))
+    return None if limited is None else float(limited)
 
 
 def suggested_name(head: Head) -> str | None:

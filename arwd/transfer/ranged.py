@@ -9,6 +9,7 @@ import aiohttp
 
 from arwd import errors, net
 from arwd.transfer import first_bytes
+from arwd.transfer.digests import declared_sha256
 from arwd.transfer.head import Head, suggested_name
 from arwd.transfer.pace import Pace
 from arwd.transfer.response import Asked, Verdict, Write, judge
@@ -28,9 +29,19 @@ class Sink(Protocol):
         """Is the disk behind by as much as may be held in memory?"""
 
     async def begin(
-        self, *, start: int, size: int | None, validator: str | None, length_known: bool, suggested: str | None
+        self,
+        *,
+        start: int,
+        size: int | None,
+        validator: str | None,
+        declared: str | None,
+        length_known: bool,
+        suggested: str | None,
     ) -> None:
-        """Make ready to take bytes from `start` on; what is held beyond is dropped."""
+        """Make ready to take bytes from `start` on; what is held beyond is dropped.
+
+        `declared`: the SHA-256 of the whole file that this answer declares.
+        """
 
     def put(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -75,7 +86,7 @@ async def fetch(upstream: Upstream, asked: Asked, sink: Sink, report: Report) ->
                     raise fault
                 opening = [] if verdict.start else await _opening(body, upstream, verdict, head, held=sink.held)
                 with net.paused(response):
-                    await _prepare(verdict, suggested_name(head), sink, report)
+                    await _prepare(verdict, head, sink, report)
                 for chunk in opening:
                     await _take(chunk, response, sink, report)
                 async for chunk in body:
@@ -123,15 +134,16 @@ async def _opening(
     return chunks
 
 
-async def _prepare(verdict: Write, suggested: str | None, sink: Sink, report: Report) -> None:
+async def _prepare(verdict: Write, head: Head, sink: Sink, report: Report) -> None:
     if verdict.restarted is not None:
         await report.restarted(verdict.restarted, sink.held, 0)
     await sink.begin(
         start=verdict.start,
         size=verdict.size,
         validator=verdict.validator,
+        declared=declared_sha256(head),
         length_known=verdict.length_known,
-        suggested=suggested,
+        suggested=suggested_name(head),
     )
     if verdict.start:
         await report.resumed(verdict.start, verdict.size)

@@ -13,6 +13,7 @@ from arwd.transfer.head import (
     content_length,
     content_range,
     is_chunked,
+    is_encoded,
     retry_after,
     strong_validator,
     unsatisfied_size,
@@ -201,8 +202,7 @@ def _is_excessive(head: Head) -> bool:
 
 
 def _fault_in_framing(head: Head) -> errors.TransferError | None:
-    encoding = head.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
+    if is_encoded(head):
         return errors.InvalidResponse(f"{head.url} sent an encoded body (Content-Encoding), which nobody asked for")
     if head.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
         return errors.InvalidResponse(f"{head.url} sent a Transfer-Encoding other than chunked")

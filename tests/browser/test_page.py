@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests import canary, processes, running
+from tests import canary, hub, processes, running
+from tests.hub import Repo
+from tests.models import SEVERAL
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
@@ -95,9 +97,9 @@ async def test_the_page_follows_a_download_to_its_digest(
     share = float(await job.get_by_role("progressbar").get_attribute("value") or 0)
     assert share == pytest.approx(100 * 600_000 / len(data))
     await expect(page.get_by_text("Nothing yet.")).to_be_hidden()
-    await daemon.call("POST", "/models/download/pause", {"id": "tiny model"})
+    await daemon.call("POST", "/models/download/pause", {"id": "tiny model.gguf"})
     await expect(job).to_contain_text("paused")
-    await daemon.call("POST", "/models/download/resume", {"id": "tiny model"})
+    await daemon.call("POST", "/models/download/resume", {"id": "tiny model.gguf"})
     await expect(job).to_contain_text("complete")
     await expect(job).to_contain_text(hashlib.sha256(data).hexdigest())
     await expect(job.get_by_role("progressbar")).to_be_hidden()
@@ -132,8 +134,8 @@ async def test_the_cancel_button_asks_and_the_part_is_gone(daemon: Running, orig
 
     page.once("dialog", refuse)
     await job.get_by_role("button", name="Cancel").click()
-    assert "Cancel m?" in asked[0]
-    assert (await daemon.job("m"))["status"] == "downloading"
+    assert "Cancel m.gguf?" in asked[0]
+    assert (await daemon.job("m.gguf"))["status"] == "downloading"
     page.once("dialog", lambda dialog: dialog.accept())
     await job.get_by_role("button", name="Cancel").click()
     await expect(job).to_contain_text("canceled")
@@ -231,7 +233,7 @@ async def test_the_page_finds_its_daemon_again_after_a_restart(
     async with processes.child(tmp_path / "state") as daemon:
         await opened(page, daemon.url)
         await add(page, origin.url("m.gguf"))
-        first = page.get_by_role("listitem").filter(has=page.get_by_text("m", exact=True))
+        first = page.get_by_role("listitem").filter(has=page.get_by_text("m.gguf", exact=True))
         await expect(first).to_contain_text("300 kB")
         assert await daemon.stop() == 0
         await expect(page.get_by_role("status")).to_contain_text("connection lost")
@@ -319,3 +321,21 @@ async def test_an_event_source_that_waits_for_the_end_is_not_reopened(
     assert (await answer.value).status == 204
     assert await page.evaluate("() => window.source.readyState") == 2
     assert len(asked) == 2
+
+
+async def test_a_model_of_several_files_says_how_many_are_here(tmp_path: Path, page: Page, watched: Watched) -> None:
+    async with (
+        hub.running({"org/m": Repo(SEVERAL)}) as served,
+        running.daemon(tmp_path / "state", hf_endpoint=served.url) as daemon,
+    ):
+        served.storage.go_on.clear()  # the large files do not come
+        await opened(page, daemon.url)
+        await add(page, "hf://org/m")
+        job = page.get_by_role("listitem").filter(has_text="org/m")
+        await expect(job).to_contain_text(f"3 of {len(SEVERAL)} files")
+        served.storage.go_on.set()
+        await expect(job).to_contain_text("complete")
+        await expect(job).to_contain_text(f"org--m\n{len(SEVERAL)} files")
+        await page.reload()
+        await expect(job).to_contain_text(f"org--m\n{len(SEVERAL)} files")
+        assert watched.complaints == []

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ TOKEN = canary.secret("hub")
 
 @dataclass(frozen=True)
 class Case:
-    """A source by examples. In a ref `{hub}` and `{storage}` stand for where the test's own servers are."""
+    """A source by examples. In a ref `{hub}`, `{host}` and `{storage}` stand for the test's own servers."""
 
     source: str
     known: tuple[str, ...]
@@ -35,8 +37,27 @@ class Case:
     """Of its kind, and nothing that can be downloaded."""
     foreign: tuple[str, ...]
     """Refs of other kinds."""
+    answers: Mapping[str, bytes] = field(default_factory=dict)
+    """What `{hub}` has under these paths, beyond what a Hub has. All of it is JSON."""
     asks: bool = True
     """Does it need a server to resolve a ref?"""
+
+
+def manifest(**layers: int) -> bytes:
+    """What a registry says of a model that has layers of these kinds, of so many bytes."""
+    return json.dumps({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": "sha256:0", "size": 5},
+        "layers": [
+            {
+                "mediaType": f"application/vnd.ollama.image.{kind}",
+                "digest": f"sha256:{hashlib.sha256(kind.encode()).hexdigest()}",
+                "size": size,
+            }
+            for kind, size in layers.items()
+        ],
+    }).encode()  # fmt: skip
 
 
 CASES = (
@@ -58,6 +79,24 @@ CASES = (
         known=("me/mine", "ME/mine@q8_0", "org/gguf"),
         wrong=("org/nothing", "me/mine@a@b", "org/tensors", "org/gguf@Q9_9", "a--b/c"),
         foreign=("hf://org/gguf", "https://example.org/org/gguf", "hf.co/org", "a/b/c", "/a/b", "a", ""),
+    ),
+    Case(
+        "Ollama",
+        known=("ollama://{host}/library/seer", "OLLAMA://{host}/library/seer:7b", "ollama://{host}/me/plain:q8_0"),
+        wrong=(
+            "ollama://{host}/library/nothing", "ollama://{host}/me/tensors", "ollama://{host}/me/torn", "ollama://",
+            "ollama://{host}/a/b/c", "ollama://seer?k={secret}", "ollama://x:{secret}@h/a/b", "ollama://a:b:c",
+        ),
+        foreign=("seer", "seer:7b", "library/seer", "https://registry.ollama.ai/v2/library/seer", "ollama:seer", ""),
+        answers={
+            **dict.fromkeys(
+                ("/v2/library/seer/manifests/latest", "/v2/library/seer/manifests/7b"),
+                manifest(model=5_000_000_000, projector=600_000_000, license=1_000, template=10),
+            ),
+            "/v2/me/plain/manifests/q8_0": manifest(model=300, params=5),
+            "/v2/me/tensors/manifests/latest": manifest(tensor=300),
+            "/v2/me/torn/manifests/latest": manifest(model=-1),
+        },
     ),
     Case(
         "UrlSource",
@@ -103,7 +142,8 @@ class World:
         self.served, self.session, self.options, self.dialled = served, session, options, dialled
 
     def ref(self, text: str) -> str:
-        return text.format(hub=self.served.url, storage=self.served.storage.url, secret=canary.WORD)
+        host, storage = self.served.url.removeprefix("http://"), self.served.storage.url
+        return text.format(hub=self.served.url, host=host, storage=storage, secret=canary.WORD)
 
     def source(self, case: Case) -> Source:
         make = next(each for each in SOURCES if getattr(each, "__name__", "") == case.source)
@@ -132,6 +172,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
     async with hub.running(repos) as served, contextlib.AsyncExitStack() as closing:
         served.tokens[TOKEN] = frozenset(repos)
+        for case in CASES:
+            served.pages.update({path: hub.as_json(text) for path, text in case.answers.items()})
         session = net.Session(
             egress(credentials={served.url: str(token)}),
             resolver=Nobody(),

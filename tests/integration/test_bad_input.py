@@ -39,7 +39,9 @@ COMMANDS = (
     "/models/download", "/models/download/cancel", "/models/download/pause", "/models/download/resume",
     "/models/delete",
 )  # fmt: skip
-WITH_BODY = (*(("POST", path) for path in COMMANDS), ("PATCH", "/limits"), ("POST", "/login"))
+WITH_BODY = (
+    *(("POST", path) for path in COMMANDS), ("POST", "/models/plan"), ("PATCH", "/limits"), ("POST", "/login"),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ async def test_what_is_not_json_is_400_on_every_route_with_a_body(
     daemon: Running, origin: Origin, subtests: pytest.Subtests
 ) -> None:
     for (method, path), body in itertools.product(WITH_BODY, NOT_JSON):
-        name = {"/limits": b'"max_jobs"', "/login": b'"token"'}.get(path, b'"id"')
+        name = {"/limits": b'"max_jobs"', "/login": b'"token"', "/models/plan": b'"ref"'}.get(path, b'"id"')
         given_body = body.replace(b'"id"', name)
         if path == "/models/download":
             given_body = given_body.replace(b'{"id"', b'{"url":"http://127.0.0.1:1/m","id"')
@@ -504,7 +506,8 @@ WORDS = st.sampled_from(["", "m", "a/b", "../x", "x" * 300, "é", "\u2028", "0" 
 TEXTS = st.text(max_size=20).map(lambda text: " " + text)  # with a space in front, it is no ref of any source
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
-NAMES = ("id", "url", "provider", "sha256", "filename", "quantization", "max_jobs", "token", "readMask")
+REFS = ("url", "ref", "model")
+NAMES = ("id", *REFS, "provider", "sha256", "filename", "quantization", "max_jobs", "token", "readMask")
 QUERIES = st.dictionaries(
     st.sampled_from(["prefix", "id", "job_id", "after", "replay", "data", "named", "until", "readMask", "token"]),
     st.one_of(WORDS, TEXTS, st.integers().map(str)),
@@ -517,7 +520,9 @@ def bodies(url: str) -> st.SearchStrategy[bytes]:
     urls = st.one_of(st.sampled_from([url, url + "?q=1", url + "/../x", url + "%2e%2e"]), TEXTS, VALUES)
     fields = st.dictionaries(st.sampled_from(NAMES), st.one_of(WORDS, VALUES), max_size=4)
     return st.one_of(
-        st.builds(lambda more, target: more | {"url": target}, fields, urls).map(_without_refs).map(_encoded),
+        st.builds(lambda more, name, target: more | {name: target}, fields, st.sampled_from(REFS), urls)
+        .map(_without_refs)
+        .map(_encoded),
         VALUES.map(_encoded),
         st.binary(max_size=100),
         st.builds(lambda raw, cut: raw[:cut], fields.map(_without_refs).map(_encoded), st.integers(0, 60)),
@@ -525,8 +530,9 @@ def bodies(url: str) -> st.SearchStrategy[bytes]:
 
 
 def _without_refs(body: dict[str, Any]) -> dict[str, Any]:
-    # Words that a source might know are kept out of the one field in which they would be looked up.
-    return body if str(body.get("url", " ")).startswith((" ", "http://127.0.0.1:")) else body | {"url": 1}
+    # Words that a source might know are kept out of the fields in which they would be looked up.
+    safe = (" ", "http://127.0.0.1:")
+    return body | {name: 1 for name in REFS if name in body and not str(body[name]).startswith(safe)}
 
 
 def _encoded(value: object) -> bytes:

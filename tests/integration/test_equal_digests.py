@@ -276,7 +276,7 @@ async def test_a_link_that_was_cut_off_before_it_was_told_is_taken_up(
         await daemon.download("a", origin.url("a.bin"))
         await daemon.settled("a")
         # It has the second name, as a part, and what vouches for it; the rename does not come to pass.
-        monkeypatch.setattr("arwd.store.library._place", refuse)
+        monkeypatch.setattr("arwd.store.placing.place", refuse)
         await daemon.download("b", NOWHERE, sha256=digest)
         assert (await daemon.settled("b"))["code"] == "io"
     monkeypatch.undo()

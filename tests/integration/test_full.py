@@ -15,7 +15,7 @@ from arwd import fs
 from arwd.database import Change, Database
 from arwd.errors import StorageError
 from arwd.jobs import roster, vigil
-from arwd.store import control, library
+from arwd.store import control, placing
 from tests import running
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
@@ -96,7 +96,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "making it durable": (fs, "fsync_file", any_call),
     "vouching for it": (control, "write", lambda _, known: known.checked is not None),
     "the rename": (fs, "rename_without_replacing", any_call),
-    "the directory": (library, "_place", any_call),
+    "the directory": (placing, "place", any_call),
 }
 
 

@@ -14,7 +14,7 @@ from arwd import fs
 from arwd.database import Change, Database
 from arwd.errors import StorageError
 from arwd.jobs import roster, vigil
-from arwd.store import control, library
+from arwd.store import control, placing
 from arwd.store.ballast import Ballast
 from tests.integration.test_full import Refusals, any_call
 from tests.origin import Origin, Serve, Status
@@ -26,7 +26,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "the part's name": (os, "replace", lambda source, _: str(source).endswith(".link.part.json.tmp")),
     "the directory": (fs, "fsync_directory", lambda path: path.name == "models"),
     "the rename": (fs, "rename_without_replacing", any_call),
-    "the final directory": (library, "_place", any_call),
+    "the final directory": (placing, "place", any_call),
     "once it is in place": (fs, "fsync_directory", lambda path: (path / "m.gguf").exists()),
 }
 

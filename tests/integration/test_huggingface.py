@@ -10,7 +10,7 @@ import pytest
 
 from arwd import errors, net
 from arwd.model import Artifact, RemoteFile, Request
-from arwd.sources import hub_api, registry
+from arwd.sources import answers, hub_api, registry
 from arwd.sources.base import Options
 from tests import canary, hub
 from tests.hub import Answer, Hub, Repo, Seen
@@ -417,7 +417,7 @@ async def test_what_is_listed_in_a_wrong_form_is_no_digest(served: Hub) -> None:
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(served: Hub) -> None:
-    served.answers += [PINNED, Answer(200, LIST, b" " * (hub_api.MOST_BYTES + 1))]
+    served.answers += [PINNED, Answer(200, LIST, b" " * (answers.MOST_BYTES + 1))]
     assert "more than" in str(await refused(served, "hf://org/tensors"))
 
 
@@ -517,5 +517,5 @@ async def test_a_url_has_no_quantization(served: Hub) -> None:
     error = await refused(served, f"{served.storage.url}/x.gguf", quantization="Q4_K_M")
     assert type(error) is errors.InvalidField
     artifact = await resolve(served, f"{served.storage.url}/x.gguf?signature=1", sha256="0" * 64)
-    assert artifact.files == (RemoteFile(mirrors=(f"{served.storage.url}/x.gguf?signature=1",), sha256="0" * 64),)
+    assert artifact.files == (RemoteFile(mirrors=(f"{served.storage.url}/x.gguf?signature=1",)),)
     assert served.requests == served.storage.requests == []

@@ -1,4 +1,4 @@
-"""A server that says when to come back is heard, in both forms; but not for ever."""
+"""A server that says when to come back is heard, in whichever form; but not for ever."""
 
 import asyncio
 import time
@@ -37,13 +37,15 @@ async def test_a_server_is_not_asked_again_before_the_time_it_names(
         ({"Retry-After": "Wed, 01-Jan-25 00:02:00 GMT", "Date": THEN}, 120),
         ({"Retry-After": THEN, "Date": THEN}, 0),
         ({"Retry-After": THEN}, 0),
+        ({"RateLimit": '"api";r=0;t=55'}, 56),
+        ({"RateLimit": '"api";r=7;t=55'}, 0),
         ({"Retry-After": "-5"}, 0),
         ({"Retry-After": "soon"}, 0),
         ({"Retry-After": "9" * 400}, 0),
         ({}, 0),
     ],
 )
-async def test_both_forms_are_understood_and_neither_can_do_harm(
+async def test_every_form_is_understood_and_none_can_do_harm(
     daemon: Running, origin: Origin, headers: dict[str, str], seconds: int
 ) -> None:
     origin.script(Status(503, headers), Serve())

@@ -4,11 +4,14 @@ import asyncio
 import hashlib
 import json
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests import canary, processes
+from tests import canary, hub, processes, running
+from tests.hub import Hub, Repo
+from tests.models import gguf
 from tests.nursery import Nursery
 from tests.origin import Origin, Serve, Stall, Status
 from tests.processes import ARWD, Ended
@@ -34,15 +37,70 @@ async def test_get_waits_and_leaves_the_file(daemon: Running, origin: Origin, da
     ended = await arwd(daemon, "get", origin.url("tiny.gguf"), "--sha256", digest)
     assert (ended.status, ended.errors) == (DONE, "")
     lines = ended.output.splitlines()
-    assert lines[-1] == f"tiny  complete  tiny.gguf  {digest}"
+    assert lines[-1] == f"tiny.gguf  complete  tiny.gguf  {digest}"
     assert (daemon.models / "tiny.gguf").read_bytes() == data
+
+
+@pytest.fixture
+async def of_a_hub(tmp_path: Path) -> AsyncIterator[tuple[Running, Hub]]:
+    """A daemon, and the Hub that it asks."""
+    files = {f"m-{name}.gguf": gguf(name.encode().ljust(200, b".")) for name in ("Q4_K_M", "Q8_0")}
+    async with (
+        hub.running({"org/m-GGUF": Repo(files)}) as served,
+        running.daemon(tmp_path / "state", hf_endpoint=served.url) as started,
+    ):
+        yield started, served
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model_id", "file"),
+    [
+        (("hf://org/m-GGUF",), "org/m-GGUF", "m-Q4_K_M.gguf"),
+        (("hf://org/m-GGUF:Q8_0",), "org/m-GGUF@Q8_0", "m-Q8_0.gguf"),
+        (("https://huggingface.co/org/m-GGUF", "--quantization", "q8_0"), "org/m-GGUF@Q8_0", "m-Q8_0.gguf"),
+        (("https://hf.co/org/m-GGUF/blob/main/m-Q8_0.gguf",), "org/m-GGUF/m-Q8_0.gguf", "m-Q8_0.gguf"),
+        (("org/m-GGUF@q8_0",), "org/m-GGUF@Q8_0", "m-Q8_0.gguf"),
+        (("org/m-GGUF", "--id", "mine"), "mine", "m-Q4_K_M.gguf"),
+    ],
+)
+async def test_get_takes_any_ref_that_a_source_knows(
+    of_a_hub: tuple[Running, Hub], arguments: tuple[str, ...], model_id: str, file: str
+) -> None:
+    daemon, served = of_a_hub
+    data = served.repos["org/m-GGUF"].commits[served.repos["org/m-GGUF"].commit][file]
+    ended = await arwd(daemon, "get", *arguments)
+    assert (ended.status, ended.errors) == (DONE, "")
+    digest = hashlib.sha256(data).hexdigest()
+    assert ended.output.splitlines()[-1] == f"{model_id}  complete  {file}  {digest}"
+    assert (daemon.models / file).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("hf://org/m-GGUF:Q2_K",), "Q4_K_M, Q8_0"),
+        (("hf://org/m-GGUF", "--quantization", "Q2_K"), "Q4_K_M, Q8_0"),
+        (("hf://org/other",), "org/other"),
+        (("hf://org/m-GGUF", "--sha256", "0" * 64), "another file"),
+        (("hf://org/m-GGUF", "--id", ""), "id must have"),
+        (("",), "ref must have"),
+    ],
+)
+async def test_get_of_what_no_source_has_repeats_its_sentence(
+    of_a_hub: tuple[Running, Hub], arguments: tuple[str, ...], said: str
+) -> None:
+    daemon, _ = of_a_hub
+    ended = await arwd(daemon, "get", *arguments)
+    assert (ended.status, ended.output) == (FAILED, "")
+    assert said in ended.errors
+    assert (await daemon.call("GET", "/models/jobs"))[1]["jobs"] == []
 
 
 async def test_get_says_why_it_failed(daemon: Running, origin: Origin) -> None:
     origin.script(Status(404))
     ended = await arwd(daemon, "get", origin.url("gone.gguf"))
     assert ended.status == FAILED
-    assert ended.output.splitlines()[-1].startswith("gone  error  ")
+    assert ended.output.splitlines()[-1].startswith("gone.gguf  error  ")
     assert "404" in ended.output
 
 
@@ -68,8 +126,8 @@ async def test_every_line_of_json_can_be_parsed(daemon: Running, origin: Origin)
     jobs, models = await asyncio.gather(arwd(daemon, "jobs", "--json"), arwd(daemon, "ls", "--json"))
     assert [job["status"] for job in json.loads(jobs.output)["jobs"]] == ["complete"]
     assert [model["file"] for model in json.loads(models.output)] == ["m.gguf"]
-    removed = await arwd(daemon, "rm", "m", "--json")
-    assert (removed.status, json.loads(removed.output)["id"]) == (DONE, "m")
+    removed = await arwd(daemon, "rm", "m.gguf", "--json")
+    assert (removed.status, json.loads(removed.output)["id"]) == (DONE, "m.gguf")
 
 
 async def test_the_lists_say_when_they_are_empty(daemon: Running) -> None:

@@ -73,22 +73,6 @@ def test_an_event_is_told_in_a_line(payload: dict[str, object], sentence: str) -
     assert cli._sentence(payload) == sentence
 
 
-@pytest.mark.parametrize(
-    ("ref", "model_id"),
-    [
-        ("https://h/dir/m.gguf?x=/y.z#f", "m"),
-        ("https://h/m", "m"),
-        ("https://h/a%20b.gguf", "a b"),
-        ("https://h/m.tar.gz", "m.tar"),
-        ("https://h/.gguf", ".gguf"),
-        ("https://h/", "model"),
-        ("https://h", "model"),
-    ],
-)
-def test_a_model_is_called_like_its_file(ref: str, model_id: str) -> None:
-    assert cli._id_of(ref) == model_id
-
-
 class Screen(io.StringIO):
     """Standard output, a terminal or not."""
 
@@ -170,7 +154,7 @@ def test_get_waits_for_its_job_and_says_by_its_status_how_it_ended(
 ) -> None:
     daemon = Daemon(RECEIPT, ((PROGRESS, {"id": "m", "status": "started"}), (PROGRESS, {"id": "m", "status": last})))
     assert run(monkeypatch, daemon, "get", "https://h/m.gguf", "--sha256", "ab") == status
-    assert daemon.calls[0] == ("POST", "/models/download", {"id": "m", "url": "https://h/m.gguf", "sha256": "ab"})
+    assert daemon.calls[0] == ("POST", "/models/download", {"ref": "https://h/m.gguf", "sha256": "ab"})
     assert daemon.calls[1] == ("follow", {"job_id": "job_1", "until": "done"})
     assert capsys.readouterr().out == f"m  started\nm  {last}\n"
 
@@ -183,9 +167,15 @@ def test_get_without_waiting_returns_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     daemon = Daemon(RECEIPT)
-    assert run(monkeypatch, daemon, "get", "https://h/m.gguf", "--no-wait", "--id", "x") == 0
-    assert daemon.calls == [("POST", "/models/download", {"id": "x", "url": "https://h/m.gguf"})]
+    assert run(monkeypatch, daemon, "get", "hf://o/r", "--no-wait", "--id", "x", "--quantization", "q8_0") == 0
+    assert daemon.calls == [("POST", "/models/download", {"ref": "hf://o/r", "id": "x", "quantization": "q8_0"})]
     assert capsys.readouterr().out == "m  queued  job_1\n"
+
+
+def test_what_is_given_empty_is_told_to_the_daemon_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Daemon(RECEIPT)
+    assert run(monkeypatch, daemon, "get", "", "--no-wait", "--id", "", "--sha256", "", "--quantization", "") == 0
+    assert daemon.calls == [("POST", "/models/download", {"ref": "", "id": "", "sha256": "", "quantization": ""})]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from arwd import fs
 from arwd.errors import DiskFull, QuotaExceeded, ReadOnly, StorageError
+from arwd.fs import renames
 
 RESERVED = {"con", "prn", "aux", "nul", "clock$", "conin$", "conout$"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"
@@ -197,8 +198,8 @@ class _OldLibc:
 def test_where_the_flag_is_unknown_links_are_as_strict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(fs.ctypes, "CDLL", lambda *_, **__: _OldLibc())
-    monkeypatch.setattr(fs.ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(renames.ctypes, "CDLL", lambda *_, **__: _OldLibc())
+    monkeypatch.setattr(renames.ctypes, "get_errno", lambda: number)
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "taken").write_bytes(b"b")
     with pytest.raises(FileExistsError):

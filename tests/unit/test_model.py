@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arwd.errors import InvalidSha256
-from arwd.model import MAX_WHOLE, Job, Model, git_blob_sha1, new_job, parse_sha256
+from arwd.model import MAX_WHOLE, Artifact, Job, Model, RemoteFile, git_blob_sha1, new_job, parse_sha256
 from arwd.states import TERMINAL, State
 from tests.unit import samples
 
@@ -75,7 +75,8 @@ def test_a_job_written_by_an_older_arwd_can_still_be_read() -> None:
 
 def test_a_new_job_says_what_was_asked_for_and_never_the_full_url() -> None:
     request = samples.request(ref="https://h.example/m.gguf?token=s3cret", sha256=samples.DIGEST, filename="n.gguf")
-    job = new_job(request, samples.URL, job_id="job_1", state=State.QUEUED, now="t", name="n.gguf")
+    artifact = Artifact(url=samples.URL, files=(RemoteFile(mirrors=(request.ref,)),))
+    job = new_job(request, artifact, job_id="job_1", state=State.QUEUED, now="t", name="n.gguf")
     assert (job.id, job.url, job.queued_at, job.name) == ("m", samples.URL, "t", "n.gguf")
     assert (job.sha256, job.filename, job.provider) == (samples.DIGEST, "n.gguf", "local")
     assert "s3cret" not in repr(job)

@@ -27,10 +27,14 @@ function time(seconds) {
 
 function detail(job) {
   if (job.status === "error" || job.status === "retrying") return job.error ?? "";
-  if (job.status === "complete") return [job.file, job.sha256 && `sha256 ${job.sha256}`].filter(Boolean).join("\n");
+  if (job.status === "complete") {
+    const files = job.files_total && `${job.files_total} files`;
+    return [job.file, files, job.sha256 && `sha256 ${job.sha256}`].filter(Boolean).join("\n");
+  }
   if (job.status === "canceled") return "";
   const parts = [];
   if (job.downloaded !== undefined) parts.push(size(job.downloaded) + (job.total === undefined ? "" : ` of ${size(job.total)}`));
+  if (job.files_total) parts.push(`${job.files_done} of ${job.files_total} files`);
   if (job.status === "downloading") {
     if (job.bytes_per_second) parts.push(`${size(job.bytes_per_second)}/s`);
     if (job.eta_seconds !== undefined) parts.push(`${time(job.eta_seconds)} left`);
@@ -156,20 +160,11 @@ async function start() {
   source.addEventListener("Bus.Gap", start);
 }
 
-function nameIn(url) {
-  const last = url.split(/[?#]/)[0].split("/").pop().replace(/\.[^.]*$/, "");
-  try {
-    return decodeURIComponent(last);
-  } catch {
-    return last; // a stray % is part of the name
-  }
-}
-
 find("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   find("refusal").hidden = true;
-  const url = find("url").value.trim();
-  const body = { id: find("id").value.trim() || nameIn(url) || "model", url };
+  const body = { ref: find("ref").value.trim() };
+  if (find("id").value.trim()) body.id = find("id").value.trim();
   if (find("sha256").value) body.sha256 = find("sha256").value;
   try {
     await call("POST", "/models/download", body);

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from arwd import errors
 from arwd.api import arw_wire as wire
-from arwd.api.arw_wire import MAX_ID, MAX_NAME, DownloadRequest, checked_id, to_request
+from arwd.api.arw_wire import (
+    MAX_ID,
+    MAX_NAME,
+    MAX_REF,
+    DownloadRequest,
+    PlanRequest,
+    checked_id,
+    to_planned,
+    to_request,
+)
 from tests.unit.samples import DIGEST, URL
 
 
@@ -34,6 +43,20 @@ def test_the_most_that_can_be_asked_for() -> None:
     assert (request.provider, request.sha256, request.filename) == ("hub", DIGEST, "n.gguf")
 
 
+def test_a_ref_stands_in_place_of_the_url_and_needs_no_id() -> None:
+    request = to_request(asked(id=None, url=None, ref="hf://org/repo", quantization="Q4_K_M"))
+    assert (request.id, request.ref, request.quantization) == ("", "hf://org/repo", "Q4_K_M")
+    assert to_request(asked(url=None, ref="hf://org/repo")).id == "m"
+
+
+def test_a_ref_is_for_its_source_to_judge_but_a_url_is_judged_at_once() -> None:
+    assert to_request(asked(url=None, ref="ftp://h/m")).ref == "ftp://h/m"
+    with pytest.raises(errors.InvalidUrlScheme):
+        to_request(asked(url="hf://org/repo"))
+    with pytest.raises(errors.CredentialsInUrl):
+        to_planned(PlanRequest(url="https://me:secret@h/m"))
+
+
 def test_null_counts_as_absent_and_unknown_fields_are_ignored() -> None:
     assert to_request(asked(provider=None, sha256=None, filename=None, unheard_of="x")) == to_request(asked())
 
@@ -46,6 +69,15 @@ def test_null_counts_as_absent_and_unknown_fields_are_ignored() -> None:
         ({"id": "a\nb"}, "invalid_field", "id"),
         ({"id": "a\x7f"}, "invalid_field", "id"),
         ({"id": "a\x85"}, "invalid_field", "id"),
+        ({"id": None}, "missing_field", "id"),
+        ({"id": "", "url": None, "ref": "hf://o/r"}, "invalid_field", "id"),
+        ({"url": None}, "missing_field", "url"),
+        ({"ref": "hf://o/r"}, "invalid_field", "ref"),
+        ({"url": None, "ref": ""}, "invalid_field", "ref"),
+        ({"url": None, "ref": "a\nb"}, "invalid_field", "ref"),
+        ({"url": None, "ref": "x" * (MAX_REF + 1)}, "invalid_field", "ref"),
+        ({"quantization": ""}, "invalid_field", "quantization"),
+        ({"quantization": "a\0b"}, "invalid_field", "quantization"),
         ({"sha256": "abc"}, "invalid_sha256", "sha256"),
         ({"sha256": ""}, "invalid_sha256", "sha256"),
         ({"provider": ""}, "invalid_field", "provider"),

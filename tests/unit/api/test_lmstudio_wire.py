@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arwd import errors
+from arwd import errors, events
+from arwd.api import lmstudio
 from arwd.api.lmstudio_wire import (
     MAX_MODEL,
     NOMINAL_RATE,
@@ -44,6 +45,12 @@ def test_the_estimate_is_by_the_best_rate_that_is_known(figures: Figures, comple
 
 def test_the_nominal_rate_is_one_mebibyte_a_second() -> None:
     assert NOMINAL_RATE == MIB
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(10, 7.0), (0, 0.0), (-3, 0.0)])
+def test_the_average_is_since_it_began_and_none_where_the_clock_was_set_back(seconds: int, rate: float) -> None:
+    began = events.stamp(NOW - datetime.timedelta(seconds=seconds))
+    assert lmstudio._average(70, began, NOW) == rate
 
 
 rates = st.floats(min_value=0, allow_infinity=False, allow_nan=False)

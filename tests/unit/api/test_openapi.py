@@ -14,8 +14,10 @@ from starlette.responses import Response
 from arwd import errors, events
 from arwd.api import arw_wire
 from arwd.api.arw import Arw
+from arwd.api.arw_lists import ArwLists
 from arwd.api.endpoints import Endpoint
 from arwd.api.events import EventStreams
+from arwd.api.lmstudio import LmStudio
 from arwd.api.openapi import asyncapi, openapi
 
 
@@ -30,6 +32,7 @@ async def metrics(request: Request) -> Response:
 # The real tables of routes, and one of each kind that they lack; nobody calls what stands behind them.
 ENDPOINTS = (
     *Arw.endpoints(Arw.__new__(Arw)),
+    *ArwLists.endpoints(ArwLists.__new__(ArwLists)),
     *EventStreams.endpoints(EventStreams.__new__(EventStreams)),
     Endpoint(method="POST", path="/logout", handle=logout, summary="Close the session", status=204),
     Endpoint(method="GET", path="/metrics", handle=metrics, summary="Numbers", media_type="text/plain"),
@@ -110,7 +113,7 @@ def test_every_refusal_is_a_problem_and_names_its_codes(document: dict[str, Any]
 def test_a_download_says_what_goes_in_and_what_comes_out(document: dict[str, Any]) -> None:
     operation = document["paths"]["/models/download"]["post"]
     body = resolved(document, operation["requestBody"]["content"]["application/json"]["schema"]["$ref"])
-    assert set(body["required"]) == {"id", "url"}
+    assert body["required"] == []  # it is `id` and `url`, or `ref` alone
     assert set(body["properties"]) == set(arw_wire.DownloadRequest.__struct_fields__)
     answer = resolved(document, operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"])
     assert set(answer["properties"]) == {"ok", "data"}
@@ -147,14 +150,11 @@ def test_the_payload_of_progress_is_described_as_in_the_contract() -> None:
 
 
 def test_what_is_below_a_dialect_s_path_refuses_in_its_form() -> None:
-    async def fetch(request: Request) -> Response:
-        return Response("{}")
-
-    route = Endpoint(method="POST", path="/api/v1/x", handle=fetch, summary="X", body=arw_wire.IdRequest)
-    document = json.loads(msgspec.json.encode(openapi((*ENDPOINTS, route))))
+    dialect = LmStudio.endpoints(LmStudio.__new__(LmStudio))
+    document = json.loads(msgspec.json.encode(openapi((*ENDPOINTS, *dialect))))
     openapi_spec_validator.validate(document, cls=openapi_spec_validator.OpenAPIV32SpecValidator)
     for path, media_type, name in (
-        ("/api/v1/x", "application/json", "RefusalBody"),
+        ("/api/v1/models/download", "application/json", "RefusalBody"),
         ("/models", "application/problem+json", "Problem"),
     ):
         refusals = [

@@ -12,9 +12,10 @@ from arwd.jobs.admission import (
     Have,
     Join,
     Refuse,
+    Wanted,
     decide,
 )
-from arwd.model import Job, Model, Request
+from arwd.model import Artifact, Job, Model, RemoteFile, Request
 from arwd.states import TERMINAL, State
 from tests.unit.samples import DIGEST, OTHER_DIGEST, URL, job, model, request
 
@@ -38,8 +39,7 @@ def decided(
     known = None if current is None else Current(job=current, url=url, is_canceling=is_canceling)
     shown = asked.ref.partition("?")[0]
     return decide(
-        asked,
-        shown,
+        Wanted(request=asked, artifact=Artifact(url=shown, files=(RemoteFile(mirrors=(asked.ref,)),))),
         current=known,
         model=there,
         is_unchanged=is_unchanged and there is not None,

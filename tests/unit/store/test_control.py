@@ -19,6 +19,7 @@ KNOWN = ControlFile(
     prefix=Prefix(bytes=1_048_576, sha256="a" * 64),
     size=5_000_000,
     validator='"v1"',
+    declared="c" * 64,
     sha256="b" * 64,
     checked=Checked(sha256="b" * 64, bytes=5_000_000, inode=77, mtime_ns=1_800_000_000_123_456_789),
 )

@@ -15,11 +15,11 @@ from arwd.errors import NotSynced, PartChanged, StorageError
 from arwd.store import checkpoint, control
 from arwd.store.control import Checked, ControlFile, Prefix
 from arwd.store.layout import Layout, Options
-from arwd.store.names import Names
+from arwd.store.names import Claim, Names
 from arwd.store.parts import Part
 from arwd.store.space import Space
 from arwd.store.writer import SLAB
-from tests.unit.samples import DIGEST, URL, job
+from tests.unit.samples import DIGEST, OTHER_DIGEST, URL, job
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def make(layout: Layout, names: Names, **more: Any) -> Part:
     own_name = more.pop("own_name", None)
-    return Part(layout, names, Space(layout, Options(reserve=0)), job(**more), own_name=own_name)
+    return Part(layout, Claim(names, job(**more), own_name), Space(layout, Options(reserve=0)), job(**more))
 
 
 async def begin(part: Part, start: int = 0, **more: Any) -> None:
-    known: dict[str, Any] = {"size": 10, "validator": '"v1"', "length_known": True, "suggested": None}
-    await part.begin(start=start, **(known | more))
+    answer: dict[str, Any] = {"size": 10, "validator": '"v1"', "declared": None, "length_known": True}
+    await part.begin(start=start, **(answer | {"suggested": None} | more))
 
 
 async def leave(layout: Layout, names: Names, data: bytes = b"01234", **more: Any) -> None:
@@ -214,6 +214,79 @@ async def test_a_new_version_of_the_same_part_is_written_down(layout: Layout, na
     await begin(part, start=0, size=20, validator='"v2"')
     assert (said(layout).size, said(layout).validator) == (20, '"v2"')
     assert layout.part("m.gguf").stat().st_size == 0
+    await part.close()
+
+
+@pytest.mark.parametrize(
+    ("start", "declared", "known"),
+    [
+        (0, OTHER_DIGEST, OTHER_DIGEST),
+        (0, None, None),
+        (4, None, DIGEST),
+        (4, DIGEST, DIGEST),
+        (4, OTHER_DIGEST, OTHER_DIGEST),
+        (2, None, DIGEST),
+    ],
+)
+async def test_a_digest_that_the_server_declared_is_of_the_file_that_its_answer_began(
+    layout: Layout, names: Names, start: int, declared: str | None, known: str | None
+) -> None:
+    part = make(layout, names)
+    assert part.declared_sha256 is None
+    await begin(part, declared=DIGEST)
+    assert (part.declared_sha256, said(layout).declared, said(layout).sha256) == (DIGEST, DIGEST, None)
+    part.put(b"0123")
+    await begin(part, start=start, declared=declared)
+    assert (part.declared_sha256, said(layout).declared) == (known, known)
+    await part.close()
+
+
+async def test_a_digest_that_only_a_later_answer_declares_is_written_down(layout: Layout, names: Names) -> None:
+    part = make(layout, names)
+    await begin(part)
+    part.put(b"0123")
+    await begin(part, start=4, declared=DIGEST)
+    assert (part.declared_sha256, said(layout).declared) == (DIGEST, DIGEST)
+    await part.close()
+
+
+async def test_a_declared_digest_survives_a_start_for_the_same_address_only(layout: Layout, names: Names) -> None:
+    part = make(layout, names)
+    await begin(part, declared=DIGEST)
+    part.put(b"0123")
+    await part.close()
+    await part.sync()
+    assert said(layout).declared == DIGEST
+    part.release()
+    for url, known in ((URL, DIGEST), ("https://elsewhere.example/m.gguf", None)):
+        later = make(layout, names, name="m.gguf", url=url)
+        await later.take_up()
+        assert (later.held, later.declared_sha256) == (4, known)
+        later.release()
+
+
+@pytest.mark.parametrize(("url", "known"), [(URL, DIGEST), ("https://elsewhere.example/m.gguf", None)])
+async def test_a_declared_digest_goes_to_another_job_with_its_bytes_if_the_address_is_the_same(
+    layout: Layout, names: Names, url: str, known: str | None
+) -> None:
+    part, other = make(layout, names), make(layout, names, id="other", url=url)
+    await begin(part, declared=DIGEST)
+    part.put(b"0123")
+    await part.close()
+    await part.sync()
+    assert await other.inherit(part)
+    await other.take_up()
+    assert (other.held, other.declared_sha256) == (4, known)
+
+
+async def test_with_the_bytes_goes_what_was_declared_of_them(layout: Layout, names: Names) -> None:
+    part = make(layout, names)
+    await begin(part, declared=DIGEST)
+    part.put(b"0123")
+    await part.clear()
+    assert part.declared_sha256 is None
+    await begin(part)
+    assert said(layout).declared is None
     await part.close()
 
 

@@ -1,7 +1,9 @@
 """One file through many attempts: what is told, what is asked, and what is never begun. No socket, no waiting."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -74,13 +76,17 @@ class Sink:
     def __init__(self, held: bytes = b"", validator: str | None = None, size: int | None = None) -> None:
         self.bytes, self.validator, self.size = held, validator, size
         self.begun = 0
+        self.declared: list[str | None] = []
 
     @property
     def held(self) -> int:
         return len(self.bytes)
 
-    async def begin(self, *, start: int, size: int | None, validator: str | None, **_: object) -> None:
+    async def begin(
+        self, *, start: int, size: int | None, validator: str | None, declared: str | None, **_: object
+    ) -> None:
         self.bytes, self.size, self.validator = self.bytes[:start], size, validator
+        self.declared.append(declared)
         self.begun += 1
 
     def put(self, chunk: bytes) -> None:
@@ -143,6 +149,16 @@ async def test_a_promised_size_lets_the_end_of_a_body_be_told_from_its_loss() ->
     session = Session(cut, Response(206, ETAG | rest, BODY[1_000:]))
     assert await fetch(session, sink, Report(), expected=len(BODY))
     assert (sink.bytes, session.asked[1]["Range"]) == (BODY, "bytes=1000-")
+
+
+async def test_each_answer_tells_the_sink_which_digest_it_declares() -> None:
+    digest = hashlib.sha256(BODY).digest()
+    declared = {"Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:"}
+    cut = Response(200, {"Content-Length": str(len(BODY)), **ETAG, **declared}, BODY[:1_000])
+    rest = {"Content-Range": f"bytes 1000-{len(BODY) - 1}/{len(BODY)}"}
+    sink = Sink()
+    assert await fetch(Session(cut, Response(206, ETAG | rest, BODY[1_000:])), sink, Report())
+    assert (sink.bytes, sink.declared) == (BODY, [digest.hex(), None])
 
 
 async def test_the_version_held_is_asked_about_only_while_nothing_newer_is_on_its_way() -> None:

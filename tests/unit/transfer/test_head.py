@@ -11,6 +11,7 @@ from arwd.transfer.head import (
     Head,
     content_length,
     content_range,
+    is_encoded,
     retry_after,
     strong_validator,
     suggested_name,
@@ -137,6 +138,28 @@ def test_a_wish_to_be_left_alone_comes_in_two_forms(field: str, date: str | None
 
 def test_without_a_wish_there_is_none() -> None:
     assert retry_after(head({"date": OLD})) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"ratelimit": '"api";r=0;t=55'}, 56.0),
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": "5"}, 5.0),
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": MINUTE_LATER}, 60.0),
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": "soon"}, 56.0),
+        ({"ratelimit": '"api";r=7;t=55'}, None),
+        ({"ratelimit": "what?"}, None),
+    ],
+)
+def test_a_quota_that_is_used_up_is_a_wish_where_none_is_said(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(head(headers)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("field", "answer"), [("gzip", True), ("identity", False), (" Identity ", False), ("", False), (None, False)]
+)
+def test_a_body_is_encoded_where_it_says_so(field: str | None, answer: bool) -> None:
+    assert is_encoded(head({} if field is None else {"content-encoding": field})) is answer
 
 
 DATES = st.datetimes().map("{:%a, %d %b %Y %H:%M:%S GMT}".format) | st.from_regex(

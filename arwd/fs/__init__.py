@@ -2,35 +2,54 @@
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
-import re
 import stat
-import sys
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from arwd.errors import DiskFull, PartChanged, QuotaExceeded, ReadOnly, SettingsError, StorageError
+from arwd.fs.naming import MAX_NAME_BYTES, safe_name, shorten, split_suffix
+from arwd.fs.renames import exchange, rename_without_replacing
+from arwd.fs.trees import files_below, remove, remove_files
+
+__all__ = [
+    "MAX_NAME_BYTES",
+    "cut",
+    "exchange",
+    "files_below",
+    "free_bytes",
+    "fsync_directory",
+    "fsync_file",
+    "in_thread",
+    "link",
+    "open_at_length",
+    "read_piece",
+    "read_setting",
+    "remove",
+    "remove_files",
+    "rename_without_replacing",
+    "safe_name",
+    "seal",
+    "shorten",
+    "split_suffix",
+    "status_of",
+    "storage_error",
+    "total_bytes",
+    "translate_errors",
+    "write_atomic",
+]
 
 Result = TypeVar("Result")
 
-MAX_NAME_BYTES = 120
-"""Longest file name made here: eCryptfs allows 143 bytes, and `.part.json` and `-2` must still fit."""
 
-_RENAME_NOREPLACE = 1
-_AT_FDCWD = -100
-_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _FAMILIES: Final[Mapping[int | None, type[StorageError]]] = {
     errno.ENOSPC: DiskFull,
     errno.EDQUOT: QuotaExceeded,
     errno.EROFS: ReadOnly,
 }
-# Separators, what Windows refuses, control characters, and what only fools the eye (bidirectional and zero-width).
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
 
 
 @contextlib.contextmanager
@@ -167,22 +186,6 @@ def _read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
     return data, status
 
 
-def rename_without_replacing(source: Path, target: Path) -> None:
-    """Rename in one step; FileExistsError if the target exists, also if it appeared this instant."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if hasattr(libc, "renameat2"):
-            arguments = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
-            if libc.renameat2(*arguments) == 0:
-                return
-            number = ctypes.get_errno()
-            # Some file systems (NFS, older FUSE) do not know the flag; link and unlink below are as strict.
-            if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                raise OSError(number, os.strerror(number), str(target))
-    os.link(source, target)
-    os.unlink(source)
-
-
 def status_of(path: Path) -> os.stat_result | None:
     """What is under this name, itself and not what it points to; None if nothing is."""
     try:
@@ -212,37 +215,3 @@ def total_bytes(path: Path) -> int:
     """The size of this file system."""
     status = os.statvfs(path)
     return status.f_blocks * status.f_frsize
-
-
-def safe_name(raw: str) -> str:
-    """A file name that every platform takes, as close to `raw` as can be; `model` if nothing is left."""
-    name = unicodedata.normalize("NFC", _UNSAFE.sub("_", raw)).lstrip(". ").rstrip(". ")
-    if not name.strip("_"):
-        return "model"
-    # Shortening may make a bad name of a good one (`NUL .txt`, `a.part .json`): until nothing changes any more.
-    while (fixed := _fixed(name)) != name:
-        name = fixed
-    return name
-
-
-def _fixed(name: str) -> str:
-    if _RESERVED.match(name):
-        name = "_" + name
-    if name.casefold().endswith((".part", ".part.json")):
-        name += "_"
-    return shorten(name)
-
-
-def shorten(name: str, ending: str = "") -> str:
-    """At most MAX_NAME_BYTES bytes: the stem gives way, the suffix stays, `ending` comes between them."""
-    stem, suffix = split_suffix(name)
-    room = MAX_NAME_BYTES - len((ending + suffix).encode())
-    return stem.encode()[:room].decode(errors="ignore").rstrip(". ") + ending + suffix
-
-
-def split_suffix(name: str) -> tuple[str, str]:
-    """Stem and suffix; a suffix too long to be one belongs to the stem."""
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or not stem or len(suffix.encode()) > 24:
-        return name, ""
-    return stem, dot + suffix
