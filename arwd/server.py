@@ -24,6 +24,7 @@ from arwd import __version__, errors, listening, logs, net, systemd
 from arwd.api.protocol import Protocol
 from arwd.daemon import Daemon
 from arwd.settings import Settings
+from arwd.sources import hub_token
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ def serve(options: Settings) -> None:
     """Run until a signal. StartError says why it could not begin."""
     token = options.auth.secret()
     egress = net.Egress(options.net, os.environ)
+    hub_token.introduce(egress, options.sources, os.environ)
     logs.configure(options.logs, net.redact, egress.secrets | ({token} if token else set()))
     listening.check_exposure(options.server.host, token)
     with heed_signals() as asked, contextlib.ExitStack() as opened:

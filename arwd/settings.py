@@ -1,6 +1,7 @@
 """What this process runs with: each room's options, assembled once. A misspelt key is an error that names it.
 
-Order, first one wins: flag, `ARWD_*`, ARW's variables, the TOML file, the service manager's directories, default.
+Order, first one wins: flag, `ARWD_*`, ARW's and the Hub's variables, the TOML file, the service manager's
+directories, default.
 """
 
 import difflib
@@ -23,12 +24,18 @@ from arwd.bus import local
 from arwd.errors import SettingsError
 from arwd.jobs import scheduler
 from arwd.sources import base as sources
+from arwd.sources import catalog, hub_links
 from arwd.store import layout
 from arwd.transfer import engine
 
 PREFIX: Final = "ARWD_"
-ALIASES: Final = {"ARW_STATE_DIR": "state_dir", "ARW_PORT": "port", "ARW_ADMIN_TOKEN": "token"}
-"""Variables of ARW that mean the same here."""
+ALIASES: Final = {
+    "ARW_STATE_DIR": "state_dir",
+    "ARW_PORT": "port",
+    "ARW_ADMIN_TOKEN": "token",
+    "HF_ENDPOINT": "hf_endpoint",
+}
+"""Variables of ARW and of the Hub's own client that mean the same here."""
 _OTHER_VARIABLES: Final = frozenset({"ARWD_CONFIG", "ARWD_URL"})
 _MOST_BYTES: Final = 1 << 20
 """Of a settings file."""
@@ -181,6 +188,8 @@ def _is_list(kind: Any) -> bool:
 
 def _checked(settings: Settings) -> Settings:
     settings.auth.check()
+    hub_links.parse_endpoint(settings.sources.hf_endpoint)
+    catalog.own(settings.sources.catalog)
     if not 0 <= settings.server.port <= 65_535:
         raise SettingsError(f"The setting port is wrong: {settings.server.port} is not between 0 and 65535.")
     for room, name, least in (

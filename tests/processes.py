@@ -190,7 +190,7 @@ def surroundings(home: Path | None, environ: Mapping[str, str]) -> dict[str, str
         for name, value in os.environ.items()
         if name not in ("NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC", "WATCHDOG_PID")
         and not name.endswith("_DIRECTORY")
-        and not name.startswith(("ARWD_", "ARW_"))
+        and not name.startswith(("ARWD_", "ARW_", "HF_"))
     }
     if home is not None:
         inherited |= {"XDG_CONFIG_HOME": str(home / "config"), "XDG_STATE_HOME": str(home / "default-state")}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from arwd import fs, net
+from arwd import net, tokens
 from arwd.errors import SettingsError
 
 COOKIE: Final = "arwd_session"
@@ -23,9 +23,6 @@ MAX_FAILURES: Final = 10
 """Wrong credentials from one address within FAILURE_WINDOW."""
 FAILURE_WINDOW: Final = 60.0
 
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-_MOST_TOKEN: Final = 65_536
-"""Bytes of a token file that are read."""
 _ORIGIN: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
 )
@@ -57,14 +54,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def secret(self) -> str:
         """The token, from wherever it was set, or nothing. SettingsError, which does not show it, if it is none."""
         if not self.token_file:
-            if self.token and not _VISIBLE.fullmatch(self.token):
+            if self.token and not tokens.is_token(self.token):
                 raise SettingsError("The setting token is wrong: a token is one word of visible ASCII.")
             return self.token
-        data, _ = fs.read_setting("token_file", Path(self.token_file).expanduser(), _MOST_TOKEN, is_secret=True)
-        token = data.decode("latin-1").strip()
-        if not _VISIBLE.fullmatch(token):
-            raise SettingsError(f"The file token_file {self.token_file} must hold one token of visible ASCII.")
-        return token
+        return tokens.token_in("token_file", Path(self.token_file).expanduser(), may_be_open=True)
 
     def check(self) -> None:
         """SettingsError says what could never match, and what to write instead."""

@@ -1,6 +1,7 @@
 """The way out: who may be dialled, what may be said to whom, redirects, and what of a URL may be shown."""
 
 from arwd.net.addresses import AddressPolicy
+from arwd.net.credentials import is_private
 from arwd.net.egress import Egress
 from arwd.net.faults import translate_errors
 from arwd.net.options import Options
@@ -15,6 +16,7 @@ __all__ = [
     "Origin",
     "Session",
     "fault_in",
+    "is_private",
     "origin_of",
     "paused",
     "redact",

@@ -1,18 +1,12 @@
 """Tokens for others. Rule: a token goes to the one origin it was set for, and is looked up anew for every hop."""
 
 import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
-from arwd import fs
+from arwd import tokens
 from arwd.errors import SettingsError
 from arwd.net.urls import Origin, fault_in, literal, origin_of
-
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-_MOST: Final = 65_536
-"""Bytes of a token file: more is no token, and no header would take it."""
 
 
 class Credentials:
@@ -25,6 +19,10 @@ class Credentials:
         """What to say to whoever serves this URL, and to nobody else."""
         token = self._tokens.get(origin_of(url))
         return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def add(self, origin: Origin, token: str) -> None:
+        """One more token. Before anybody was asked anything: the log is told once what it may not hold."""
+        self._tokens[origin] = token
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -44,8 +42,16 @@ def read(setting: Mapping[str, str], kept_by_manager: Iterable[Path]) -> Credent
         if origin in found:
             raise SettingsError(f"The setting credentials names {origin} twice.")
         path = Path(file).expanduser()
-        found[origin] = _token(path, origin, is_guarded=path.parent in trusted)
+        may_be_open = path.parent in trusted
+        found[origin] = tokens.token_in(f"credentials for {origin}", path, may_be_open=may_be_open)
     return Credentials(found)
+
+
+def is_private(origin: Origin) -> bool:
+    """Can nobody on the way read what is said to this origin? It is encrypted, or does not leave this machine."""
+    # No other name below localhost: who answers for one is up to the resolver.
+    address = literal(origin.host) if origin.host in ("localhost", literal(origin.host)) else None
+    return origin.scheme == "https" or bool(address and ipaddress.ip_address(address).is_loopback)
 
 
 def _origin(text: str) -> Origin:
@@ -55,21 +61,9 @@ def _origin(text: str) -> Origin:
             "https://models.example:8443, to a file; an entry is something else."
         )
     origin = origin_of(text)
-    # No other name below localhost: who answers for one is up to the resolver.
-    address = literal(origin.host) if origin.host in ("localhost", literal(origin.host)) else None
-    if origin.scheme == "http" and not (address and ipaddress.ip_address(address).is_loopback):
+    if not is_private(origin):
         raise SettingsError(
             f"The setting credentials is wrong: {origin} would send its token unencrypted. Use https; http is for this "
             "machine only."
         )
     return origin
-
-
-def _token(path: Path, origin: Origin, *, is_guarded: bool) -> str:
-    data, status = fs.read_setting(f"credentials for {origin}", path, _MOST, is_secret=True)
-    if status.st_mode & 0o077 and not is_guarded:
-        raise SettingsError(f"Others can read the token file {path} for {origin}: run chmod 600 {path}")
-    token = data.decode("latin-1").strip()
-    if not _VISIBLE.fullmatch(token):
-        raise SettingsError(f"The token file {path} for {origin} must hold one token of visible ASCII.")
-    return token

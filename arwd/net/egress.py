@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from arwd import fs
+from arwd import fs, tokens
 from arwd.errors import SettingsError
 from arwd.net import addresses, credentials, proxies
 from arwd.net.options import Options
@@ -25,8 +25,7 @@ class Egress:
             addresses.networks("egress_deny", options.egress_deny),
         )
         self.proxies = proxies.read(options.proxy, environ)
-        kept = environ.get("CREDENTIALS_DIRECTORY")
-        self.credentials = credentials.read(options.credentials, [Path(kept)] if kept else [])
+        self.credentials = credentials.read(options.credentials, tokens.kept_by_manager(environ))
         self.trust = _trust(options.ca_bundle)
 
     @property

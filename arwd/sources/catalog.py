@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from arwd import net
+from arwd import fs, net
 from arwd.errors import InvalidField, SettingsError
 from arwd.model import Artifact, Request
 from arwd.sources import hub_links
@@ -18,6 +18,8 @@ from arwd.sources.hub_links import HubRef
 from arwd.sources.hub_repository import HubRepositories
 
 _IDENTIFIER: Final = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?P<rest>@.*)?", re.ASCII | re.DOTALL)
+_MOST_BYTES: Final = 1 << 20
+"""Of a catalog of one's own."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +38,7 @@ class Catalog:
     def __init__(self, session: net.Session, options: Options) -> None:
         """SettingsError if the file of the setting `catalog` cannot be read."""
         shipped = resources.files("arwd.sources").joinpath("catalog.toml").read_text(encoding="utf-8")
-        self._entries = {**parse(shipped, "arwd's own catalog"), **_own(options.catalog)}
+        self._entries = {**parse(shipped, "arwd's own catalog"), **own(options.catalog)}
         self._repositories = HubRepositories(session, options)
 
     @property
@@ -110,14 +112,13 @@ def _checked(entry: Entry, name: str, where: str) -> Entry:
     return msgspec.structs.replace(entry, **changes)
 
 
-def _own(setting: str) -> dict[str, Entry]:
+def own(setting: str) -> dict[str, Entry]:
+    """The catalog in the file of the setting `catalog`. SettingsError says what is wrong with it."""
     if not setting:
         return {}
     path = Path(setting).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"Cannot read the catalog {path}: {error.strerror}.") from error
+        text = fs.read_setting("catalog", path, _MOST_BYTES)[0].decode()
     except UnicodeDecodeError as error:
         raise SettingsError(f"The catalog {path} is not UTF-8.") from error
     return parse(text, f"The catalog {path}")

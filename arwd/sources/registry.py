@@ -24,7 +24,7 @@ SOURCES: Final[tuple[Callable[[net.Session, Options], Source], ...]] = (
 class Registry:
     """The sources, in the order in which they are asked."""
 
-    def __init__(self, options: Options, sources: tuple[Source, ...] = (UrlSource(),)) -> None:
+    def __init__(self, options: Options, sources: tuple[Source, ...]) -> None:
         self._options = options
         self._sources = sources
 

@@ -9,7 +9,7 @@ from arwd.sources.base import Options
 class UrlSource:
     """Any URL. Asks nobody: what there is to know comes with the first response."""
 
-    def __init__(self, session: net.Session | None = None, options: Options | None = None) -> None:
+    def __init__(self, session: net.Session, options: Options) -> None:
         """Made as every source is; it needs neither."""
 
     def knows(self, ref: str) -> bool:

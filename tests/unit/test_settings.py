@@ -1,4 +1,6 @@
-"""First one wins: flag, `ARWD_*`, ARW's variables, the file, the service manager, the default. Mistakes are named."""
+"""First one wins: flag, `ARWD_*`, ARW's and the Hub's variables, the file, the service manager, the default. Mistakes
+are named.
+"""
 
 import os
 import re
@@ -45,6 +47,20 @@ def test_the_first_source_that_says_something_wins(first: int, file: Path) -> No
         file.write_text('state_dir = "/by/file"\n')
         environ["ARWD_CONFIG"] = str(file)
     assert load(flags, environ).store.state_dir == f"/by/{SOURCES[first]}"
+
+
+def test_the_hub_s_own_variable_comes_after_ours_and_before_the_file(file: Path) -> None:
+    file.write_text('hf_endpoint = "https://by-file.example"\n')
+    environ = {"ARWD_CONFIG": str(file)}
+    for name in ("HF_ENDPOINT", "ARWD_HF_ENDPOINT"):
+        environ[name] = f"https://{name.lower().replace('_', '-')}.example"
+        assert load({}, environ).sources.hf_endpoint == environ[name]
+    assert load({}, {"ARWD_CONFIG": str(file), "HF_ENDPOINT": ""}).sources.hf_endpoint == "https://by-file.example"
+
+
+def test_the_hub_s_token_is_no_setting() -> None:
+    environ = {"HF_TOKEN": "s3cr3t", "HF_TOKEN_PATH": "/run/s3cr3t", "HF_HOME": "/s3cr3t"}
+    assert load({}, environ) == load({}, {}), "so nothing can show it"
 
 
 def test_without_a_source_the_platform_says_where_the_state_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -234,6 +250,24 @@ def test_a_directory_that_cannot_be_holds_no_settings() -> None:
                 "https://",
             )
         ),
+        *(
+            ({}, {name: each}, "", r"hf_endpoint is wrong: it must be a URL such as https://huggingface\.co\.$")
+            for name in ("HF_ENDPOINT", "ARWD_HF_ENDPOINT")
+            for each in (
+                "huggingface.co",
+                "ftp://hub.example",
+                "https://u:s3cr3t@hub.example",
+                "https://h/?s3cr3t",
+                "/",
+            )
+        ),
+        (
+            {},
+            {"ARWD_CATALOG": "/nonexistent/catalog.toml"},
+            "",
+            "Cannot read /nonexistent/catalog.toml .setting catalog",
+        ),
+        ({}, {"ARWD_CATALOG": "/dev/null"}, "", "setting catalog.: it is no regular file"),
         ({}, {"ARWD_QUOTA": "10GB"}, "", "quota .*is wrong"),
     ],
 )
