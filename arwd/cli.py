@@ -148,8 +148,8 @@ def _sentence(payload: dict[str, Any]) -> str:
         left = f", {payload['eta_seconds']} s left" if "eta_seconds" in payload else ""
         several = f", {payload['files_done']} of {payload['files_total']} files" if "files_total" in payload else ""
         return f"{payload['id']}  {share}  {_amount(payload)}{several}, {speed}/s{left}"
-    several = f"{payload['files']} files" if "files" in payload else None
-    facts = [payload.get("file"), several, *(payload.get(name) for name in ("sha256", "url", "error"))]
+    count = f"{payload['files']} files" if "files" in payload else None
+    facts = [payload.get("file"), count, *(payload.get(name) for name in ("sha256", "url", "error"))]
     return "  ".join(str(part) for part in (payload.get("id", ""), status, *facts) if part)
 
 

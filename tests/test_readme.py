@@ -99,7 +99,7 @@ async def test_the_readmes_commands_do_what_it_shows(tmp_path: Path) -> None:
     count = 0
     async with hub.running(REPOSITORIES) as served, contextlib.AsyncExitStack() as stack:
         # The reader's own would be the Hub itself.
-        environment["ARWD_HF_ENDPOINT"] = served.url
+        environment["HF_ENDPOINT"] = served.url
         for _, block in filter(lambda each: each[0] == "console", blocks((ROOT / "README.md").read_text())):
             for shown in commands(block):
                 command = shown.command.replace("127.0.0.1:8090", f"127.0.0.1:{port}")
