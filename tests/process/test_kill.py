@@ -36,7 +36,7 @@ LEAD = AT_RISK - 3 * 65_536
 daemon read, the kernel's buffers must not count as its own. If the daemon kept back more itself, nothing would go on.
 """
 NAME = "m.gguf"
-ELSEWHERE = ("replaced", "linked", "handed-over")
+ELSEWHERE = ("replaced", "linked", "handed-over", "exchanged", "half-removed", "removed")
 """Points that a first download does not come by."""
 
 
