@@ -115,7 +115,9 @@ def _drop_stray_control_files(rooms: Rooms, parts: _Parts, jobs: list[Job]) -> N
     unfinished = {job.job_id for job in jobs if not job.is_final}
     placed = {model.name for model in rooms.library}
     for name, known in parts.items():
-        if known.checked is not None and name in placed and known.job_id not in unfinished:
+        # A part beside it is of a newer version, whose job failed on the last step.
+        is_in_place = name in placed and not os.path.lexists(rooms.layout.part(name))
+        if known.checked is not None and is_in_place and known.job_id not in unfinished:
             _drop(rooms.layout.control_file(name))
     for path in rooms.layout.models.glob(".*.part.json.tmp"):
         _drop(path)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,10 +33,12 @@ def look(
     """
     part, final = layout.part(name), layout.final(name)
     known = control.read(layout.control_file(name))
-    has_control_file = os.path.lexists(layout.control_file(name))
+    if os.path.lexists(part) and (part.is_symlink() or not part.is_dir()):
+        return None
     if known is None:
-        is_free = not os.path.lexists(part) and (is_own or not os.path.lexists(final))
-        return wanted if is_free or (has_control_file and is_ours) else None
+        is_bare = not os.path.lexists(part) and not os.path.lexists(layout.control_file(name))
+        is_free = is_bare and (is_own or not os.path.lexists(final))
+        return wanted if is_free or is_ours else None
     if known.id != wanted.id or known.directory is None:
         return None
     if known.checked is not None and found.is_checked(layout, name, known.checked):
@@ -57,9 +60,11 @@ def look(
 
 def prepare(directory: Path, names: Iterable[str]) -> None:
     """Make the directory, and the folders of these files. OSError."""
-    directory.mkdir(exist_ok=True)
-    for folder in sorted({(directory / name).parent for name in names}):
-        folder.mkdir(parents=True, exist_ok=True)
+    folders = {folder for name in names for folder in (directory / name).parents if folder.is_relative_to(directory)}
+    for folder in sorted({directory, *folders}):
+        folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            raise OSError(errno.ENOTDIR, "a link lies where a folder belongs")
 
 
 def make_durable(directory: Path, files: Sequence[CheckedFile]) -> None:

@@ -117,6 +117,11 @@ class Claim:
         self.release()
         self.name = None
 
+    def leave(self) -> None:
+        """Somebody else's lies under the name, be it one that this id has: another one is needed."""
+        self.give_up()
+        self._own_name = None
+
     def _preferred(self, suggested: str | None) -> str:
         return preferred(filename=self._job.wanted_name, suggested=suggested, url=self._job.url)
 

@@ -71,7 +71,7 @@ class Staging:
                 assembling.look, self._layout, self._claim.settled, self._blank, is_ours, self._claim.is_own
             )
         if there is None:
-            self._claim.give_up()
+            self._claim.leave()
         elif there.checked is not None:
             self._known = there
         else:

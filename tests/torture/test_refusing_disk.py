@@ -39,7 +39,7 @@ class Disk:
 
     def plant(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for place, name in [*((os, name) for name in CALLS), (fs, "rename_without_replacing")]:
-            monkeypatch.setattr(place, name, self._refusing(getattr(place, name)))
+            monkeypatch.setattr(place, name, self.refusing(getattr(place, name)))
 
     def arm(self, first: int, times: int) -> None:
         self.first, self.times, self.met, self.is_armed = first, times, -1, True
@@ -48,7 +48,9 @@ class Disk:
     def has_refused(self) -> bool:
         return self.met >= self.first
 
-    def _refusing(self, function: Any) -> Any:
+    def refusing(self, function: Any) -> Any:
+        """The call, as this disk answers it."""
+
         def call(*arguments: Any, **more: Any) -> Any:
             if self.is_armed:
                 self.met += 1
