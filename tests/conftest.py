@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import haste, running
+from tests import haste, hub, running
 from tests import nursery as nurseries
 from tests import origin as origins
-from tests.models import gguf
+from tests.hub import Hub, Repo
+from tests.models import SEVERAL, gguf
 from tests.nursery import Nursery
 from tests.origin import Origin
 from tests.running import Running
@@ -83,3 +84,17 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
 def nursery() -> Iterator[Nursery]:
     with nurseries.opened() as opened:
         yield opened
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Hub]:
+    """A Hub with one repository, of a model of several files."""
+    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
+        yield started
+
+
+@pytest.fixture
+async def supplied(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
+    """A daemon that asks it."""
+    async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as started:
+        yield started

@@ -1,14 +1,13 @@
 """Jobs of several files, seen from outside: what they say, what they keep, what they leave."""
 
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import hub, running
-from tests.hub import Answer, Hub, Repo
+from tests.hub import Answer, Hub
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
 
@@ -17,15 +16,8 @@ TOTAL = sum(map(len, SEVERAL.values()))
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
-    async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as started:
-        yield started
+def daemon(supplied: Running) -> Running:
+    return supplied
 
 
 async def begin(daemon: Running, model_id: str = "m", ref: str = "hf://org/m") -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Models that have files in common: fetched once, linked, and none of them at the mercy of another."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests import hub, running
-from tests.hub import Hub, Repo
+from tests import hub
+from tests.hub import Hub
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
 
@@ -16,15 +15,8 @@ LARGE = "model-00001-of-00002.safetensors"
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
-    async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as started:
-        yield started
+def daemon(supplied: Running) -> Running:
+    return supplied
 
 
 async def begin(daemon: Running, model_id: str, ref: str = "hf://org/m", **more: str) -> str:

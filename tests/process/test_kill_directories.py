@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests import faults, hub, oracle
-from tests.hub import Hub, Repo
+from tests import faults, oracle
+from tests.hub import Hub
 from tests.models import SEVERAL, tensors, tree
 from tests.nursery import Nursery
 from tests.processes import Child, Stillborn
@@ -36,12 +36,6 @@ POINTS = [
 
 SINCE_CHECKED = POINTS[POINTS.index(("checked", 3)) :][:1] + POINTS[POINTS.index(("renamed", 3)) :]
 """Those behind which no file is missing, and the directory's control file says so."""
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
 
 
 class Lives:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -38,6 +38,9 @@ class Disk:
     is_armed: bool = False
 
     def plant(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(vigil, "EVERY", 0.05)
+        for module, patience in ((roster, "PATIENCE"), (dispatch, "PATIENCE"), (record, "_PATIENCE")):
+            monkeypatch.setattr(module, patience, 0.3)  # nobody waits for long
         for place, name in [*((os, name) for name in CALLS), (fs, "rename_without_replacing")]:
             monkeypatch.setattr(place, name, self.refusing(getattr(place, name)))
 
@@ -59,14 +62,6 @@ class Disk:
             return function(*arguments, **more)
 
         return call
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vigil, "EVERY", 0.05)
-    monkeypatch.setattr(roster, "PATIENCE", 0.3)
-    monkeypatch.setattr(dispatch, "PATIENCE", 0.3)
-    monkeypatch.setattr(record, "_PATIENCE", 0.05)
 
 
 @pytest.fixture
@@ -98,19 +93,7 @@ class Case:
             self.origin.script(Serve(etag='"v2"'))
 
     async def act(self, daemon: Running) -> dict[str, Any]:
-        """How it ended, as far as it did."""
-        async with asyncio.timeout(10.0):
-            if self.kind == "delete":
-                status, answer = await daemon.call("DELETE", "/models/m")
-            else:
-                status, answer = await daemon.call("POST", "/models/download", self.request)
-        if status != 200 or self.kind == "delete":
-            return {"status": status, **answer}
-        try:
-            async with asyncio.timeout(8.0):
-                return await daemon.settled("m")
-        except TimeoutError:
-            return await daemon.job("m")
+        return await acted(daemon, None if self.kind == "delete" else self.request)
 
     async def faults(self, daemon: Running, last: dict[str, Any], *, is_over: bool) -> list[str]:
         """What is wrong with what is there. `is_over`: the disk refuses nothing any more."""
@@ -135,6 +118,56 @@ class Case:
         assert (await daemon.settled(request["id"]))["status"] == "complete"
 
 
+class Work(Protocol):
+    """What is done while the disk refuses."""
+
+    async def prepare(self, daemon: Running) -> None:
+        """Have there what is there before."""
+
+    async def act(self, daemon: Running) -> dict[str, Any]:
+        """Ask for it. How it ended, as far as it did."""
+
+    async def faults(self, daemon: Running, last: dict[str, Any], *, is_over: bool) -> list[str]:
+        """What is wrong with what is there. `is_over`: the disk refuses nothing any more."""
+
+
+async def acted(daemon: Running, request: dict[str, Any] | None) -> dict[str, Any]:
+    """How this download of `m` ended, or its deletion if there is none, as far as it did."""
+    async with asyncio.timeout(10.0):
+        if request is None:
+            status, answer = await daemon.call("DELETE", "/models/m")
+        else:
+            status, answer = await daemon.call("POST", "/models/download", request)
+    if status != 200 or request is None:
+        return {"status": status, **answer}
+    try:
+        async with asyncio.timeout(8.0):
+            return await daemon.settled("m")
+    except TimeoutError:
+        return await daemon.job("m")
+
+
+async def sweep(disk: Disk, work: Work, tmp_path: Path, times: int, **flags: Any) -> None:
+    """Each call refused in its turn, and then the same request in the next life."""
+    broken: list[tuple[int, str]] = []
+    first = 0
+    while not first or disk.has_refused:
+        state = tmp_path / str(first)
+        async with running.daemon(state, retry_pause=0.05, **flags) as daemon:
+            await work.prepare(daemon)
+            disk.arm(first, times)
+            last = await work.act(daemon)
+            disk.is_armed = False
+            broken += [(first, fault) for fault in await work.faults(daemon, last, is_over=False)]
+        async with running.daemon(state, retry_pause=0.05, **flags) as daemon:
+            last = await work.act(daemon)
+            broken += [(first, fault) for fault in await work.faults(daemon, last, is_over=True)]
+        first += 1
+    print(f"{times} at a time: {first} places")
+    assert first > 5
+    assert not broken, "\n".join(map(str, broken[:12]))
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("times", [1, 4])
@@ -144,20 +177,4 @@ async def test_refused_everywhere(
 ) -> None:
     disk, case = Disk(number), Case(kind, origin)
     disk.plant(monkeypatch)
-    broken: list[tuple[int, str]] = []
-    first = 0
-    while not first or disk.has_refused:
-        state = tmp_path / str(first)
-        async with running.daemon(state, retry_pause=0.05) as daemon:
-            await case.prepare(daemon)
-            disk.arm(first, times)
-            last = await case.act(daemon)
-            disk.is_armed = False
-            broken += [(first, fault) for fault in await case.faults(daemon, last, is_over=False)]
-        async with running.daemon(state, retry_pause=0.05) as daemon:
-            last = await case.act(daemon)
-            broken += [(first, fault) for fault in await case.faults(daemon, last, is_over=True)]
-        first += 1
-    print(f"{kind}, {times} at a time: {first} places")
-    assert first > 5
-    assert broken == []
+    await sweep(disk, case, tmp_path, times)

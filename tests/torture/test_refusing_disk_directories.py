@@ -1,38 +1,20 @@
 """Every call to the disk refused in its turn, while a model of several files is fetched, replaced, linked, deleted."""
 
-import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arwd import fs
-from arwd.jobs import dispatch, record, roster, vigil
-from tests import hub, running
 from tests.hub import Hub, Repo
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
-from tests.torture.test_refusing_disk import Disk
+from tests.torture.test_refusing_disk import Disk, acted, sweep
 
 NEWER = SEVERAL | {"config.json": b'{"newer": true}', "model-00002-of-00002.safetensors": tensors(1_600_000)}
 del NEWER["empty.txt"]
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vigil, "EVERY", 0.05)
-    monkeypatch.setattr(roster, "PATIENCE", 0.3)
-    monkeypatch.setattr(dispatch, "PATIENCE", 0.3)
-    monkeypatch.setattr(record, "_PATIENCE", 0.05)
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
 
 
 class Case:
@@ -52,19 +34,7 @@ class Case:
             self.served.repos["org/m"].push(NEWER)
 
     async def act(self, daemon: Running) -> dict[str, Any]:
-        """How it ended, as far as it did."""
-        async with asyncio.timeout(10.0):
-            if self.kind == "delete":
-                status, answer = await daemon.call("DELETE", "/models/m")
-            else:
-                status, answer = await daemon.call("POST", "/models/download", {"id": "m", "ref": "hf://org/m"})
-        if status != 200 or self.kind == "delete":
-            return {"status": status, **answer}
-        try:
-            async with asyncio.timeout(8.0):
-                return await daemon.settled("m")
-        except TimeoutError:
-            return await daemon.job("m")
+        return await acted(daemon, None if self.kind == "delete" else {"id": "m", "ref": "hf://org/m"})
 
     async def faults(self, daemon: Running, last: dict[str, Any], *, is_over: bool) -> list[str]:
         """What is wrong with what is there. `is_over`: the disk refuses nothing any more."""
@@ -106,20 +76,4 @@ async def test_refused_everywhere(
     for place, name in ((os, "mkdir"), (os, "rmdir"), (fs, "exchange")):
         monkeypatch.setattr(place, name, disk.refusing(getattr(place, name)))
     disk.plant(monkeypatch)
-    broken: list[tuple[int, str]] = []
-    first = 0
-    while not first or disk.has_refused:
-        state = tmp_path / str(first)
-        async with running.daemon(state, retry_pause=0.05, hf_endpoint=served.url) as daemon:
-            await case.prepare(daemon)
-            disk.arm(first, times)
-            last = await case.act(daemon)
-            disk.is_armed = False
-            broken += [(first, fault) for fault in await case.faults(daemon, last, is_over=False)]
-        async with running.daemon(state, retry_pause=0.05, hf_endpoint=served.url) as daemon:
-            last = await case.act(daemon)
-            broken += [(first, fault) for fault in await case.faults(daemon, last, is_over=True)]
-        first += 1
-    print(f"{kind}, {times} at a time: {first} places")
-    assert first > 5
-    assert not broken, "\n".join(map(str, broken[:12]))
+    await sweep(disk, case, tmp_path, times, hf_endpoint=served.url)
