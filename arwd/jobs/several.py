@@ -165,7 +165,7 @@ class Several:
 
     async def _fetch(self, member: Member) -> None:
         """Where bytes of an earlier answer may be to blame for a wrong digest, once more from zero."""
-        delivery = Delivery(self._record, member.name, lambda: self._staging.held)
+        delivery = Delivery(self._record, member, lambda: self._staging.held)
         may_repeat = True
         while True:
             await self._rooms.engine.fetch(

@@ -16,8 +16,8 @@ MODEL = {"config.json": b"{}", "model.safetensors": tensors(300)}
 TRAPS = [
     "../x.json", "a/../../x.json", "a/../x.json", "./x.json", "/x.json", "//x.json", "a//x.json", "a/", "..\\x.json",
     "C:\\x.json", "C:x.json", "a\0.json", "a\n.json", "a\u202e.json", "CON.json", "a/nul.json", "aux/x.json",
-    "com1.json", "x.json ", "x.json.", "a /x.json", " /x.json", ".../x.json", "config.json/x.json", "CONFIG.JSON", "Config.json",
-    "config.json.part.json", "model.safetensors.part.json", "x.part/x.json", ".x.json.part.json.tmp",
+    "com1.json", "x.json ", "x.json.", "a /x.json", " /x.json", ".../x.json", "config.json/x.json", "CONFIG.JSON",
+    "Config.json", "config.json.part.json", "model.safetensors.part.json", "x.part/x.json", ".x.json.part.json.tmp",
     ".org--m.old.part.json.tmp/x.json", "a" * 300 + ".json", "/".join(["a"] * 40) + ".json", "a" * 121 + "/x.json",
     "x?.json", "x*.json", "~/x.json\x7f",
 ]  # fmt: skip
