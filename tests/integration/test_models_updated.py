@@ -1,12 +1,14 @@
 """A branch that moves: what a newer commit changes is fetched, and the old model stays until the new one is whole."""
 
+import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests import hub, running
-from tests.hub import Answer, Hub, Repo
+from tests.hub import Answer, Broken, Hub, Repo
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
 
@@ -154,3 +156,27 @@ async def test_the_next_life_ends_an_update(tmp_path: Path, served: Hub) -> None
         assert tree(daemon.models / "org--m") == newer
         assert len(served.storage.requests) == 1
         assert daemon.files() == ["org--m"]
+
+
+@pytest.mark.parametrize("what", ["a small file", "a large file", "a changed file", "all"])
+async def test_what_was_taken_away_while_it_was_paused_comes_again(daemon: Running, served: Hub, what: str) -> None:
+    served.storage.faults[hashlib.sha256(SEVERAL[LARGE]).hexdigest()] = [Broken(700_000, is_cut=False)]
+    async with daemon.events("id=m") as stream:
+        await begin(daemon)
+        await stream.until(lambda message: message.payload.get("files_done") == len(SEVERAL) - 1)
+        await daemon.call("POST", "/models/download/pause", {"id": "m"})
+        part = daemon.models / "org--m.part"
+        match what:
+            case "a small file":
+                (part / "config.json").unlink()
+            case "a large file":
+                (part / OTHER).unlink()
+            case "a changed file":
+                (part / "config.json").write_bytes(b'{"architectures": ["Y"]}')
+            case _:
+                shutil.rmtree(part)
+        await daemon.call("POST", "/models/download/resume", {"id": "m"})
+        last = await stream.status("complete", "error")
+    assert last["status"] == "complete", last
+    assert tree(daemon.models / "org--m") == SEVERAL
+    assert daemon.files() == ["org--m"]
