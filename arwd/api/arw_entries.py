@@ -29,7 +29,8 @@ def status_of(job: Job) -> str:
 def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry:
     """The job as it stands, with the `worker` that an unfinished one has, and its `position` in the queue."""
     progress = None if worker is None else worker.progress
-    files = None if job.directory is None else _files_of(job, worker)
+    is_several = job.directory is not None
+    files = _files_of(job, worker) if is_several else None
     is_moving = job.state is State.DOWNLOADING and progress is not None
     return JobEntry(
         id=job.id,
@@ -47,10 +48,10 @@ def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry
         code=job.code,
         error=job.error,
         file=job.name,
-        sha256=job.actual_sha256 or (job.content if files is None else None),
+        sha256=job.actual_sha256 or (None if is_several else job.content),
         trust=job.trust,
-        files_done=None if files is None else sum(file.status == "done" for file in files),
-        files_total=None if files is None else len(files),
+        files_done=job.files_done if is_several else None,
+        files_total=len(job.files) if is_several else None,
         files=files,
         queued_at=job.queued_at,
         started_at=job.started_at,
@@ -58,9 +59,11 @@ def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry
     )
 
 
-def _files_of(job: Job, worker: Worker | None) -> list[JobFile]:
-    """Each of several files. Of a job that is over only a complete one's files are all there."""
+def _files_of(job: Job, worker: Worker | None) -> list[JobFile] | None:
+    """Each of several files; None where something is kept, and nobody has looked yet, or any more, of which."""
     known = {} if worker is None else {state.name: state for state in worker.files}
+    if not known and job.downloaded and job.state is not State.COMPLETED:
+        return None
     entries = []
     for file in job.files:
         name, state = file.name or "", known.get(file.name or "")

@@ -184,6 +184,7 @@ class Several:
                 dropped = member.held
                 await member.drop()
                 if is_final:
+                    self._record.progress.downloaded = self._staging.held
                     raise
                 code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
                 await delivery.restarted(code, dropped, 0)

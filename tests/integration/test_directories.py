@@ -152,6 +152,10 @@ async def test_one_file_that_is_wrong_fails_the_job_and_the_others_are_kept(daem
     await begin(daemon)
     last = await daemon.settled("m")
     assert (last["status"], last["code"], last["error"]) == ("error", "sha256_mismatch", "checksum mismatch")
+    job = await daemon.job("m")
+    assert "files" not in job, "nobody looks any more"
+    assert job["downloaded"] <= TOTAL - len(SEVERAL[LARGE])
+    assert (job["files_done"], job["files_total"]) == (last["files_done"], len(SEVERAL))
     assert (last["expected"], last["current_file"]) == (hashlib.sha256(SEVERAL[LARGE]).hexdigest(), LARGE)
     assert not (daemon.models / "org--m").exists()
     served.storage.signed = signed  # type: ignore[method-assign]
