@@ -85,13 +85,13 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of a job's several files. `status` is `done` when it was checked."""
+    """One of a job's several files. `status` is `done` when it was checked; how far it has come may be unknown."""
 
     name: str
     bytes: int | None = None
-    downloaded: int
+    downloaded: int | None = None
     sha256: str | None = None
-    status: Literal["waiting", "downloading", "done"]
+    status: Literal["waiting", "downloading", "done"] | None = None
 
 
 class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
