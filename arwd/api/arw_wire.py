@@ -178,7 +178,7 @@ def to_planned(asked: PlanRequest) -> model.Request:
         _check_printable("ref", asked.ref, MAX_REF)
         return model.Request(ref=asked.ref, quantization=asked.quantization)
     if asked.url is None:
-        raise errors.MissingField("The field url is missing.", field="url")
+        raise errors.MissingField("The field url is missing; a ref may be in its place.", field="url")
     if (fault := net.fault_in(asked.url)) is not None:
         raise fault
     return model.Request(ref=asked.url, quantization=asked.quantization)

@@ -86,7 +86,7 @@ async def test_of_a_url_the_name_is_known_and_nobody_is_asked(daemon: Running, o
 @pytest.mark.parametrize(
     ("body", "status", "code", "said"),
     [
-        ({}, 400, "missing_field", "url"),
+        ({}, 400, "missing_field", "url is missing; a ref may be in its place"),
         ({"url": None, "ref": None}, 400, "missing_field", "url"),
         ({"url": "https://huggingface.co/org/one", "ref": "hf://org/one"}, 400, "invalid_field", "ref"),
         ({"ref": 1}, 400, "invalid_field", "ref"),
@@ -94,6 +94,9 @@ async def test_of_a_url_the_name_is_known_and_nobody_is_asked(daemon: Running, o
         ({"url": "hf://org/one"}, 400, "invalid_url_scheme", "invalid url scheme"),
         ({"url": "http://me:secret@127.0.0.1/m"}, 400, "credentials_in_url", "url"),
         ({"ref": "ftp://127.0.0.1/m"}, 400, "invalid_url_scheme", "invalid url scheme"),
+        ({"ref": "granite"}, 404, "model_not_found", "hf://org/repo:Q4_K_M"),
+        ({"ref": "org/m-GGUF:Q8_0"}, 400, "invalid_field", "hf://org/repo:Q4_K_M"),
+        ({"ref": "/etc/passwd"}, 400, "invalid_field", "hf://org/repo:Q4_K_M"),
         ({"ref": "http://127.0.0.1:1/m", "quantization": "Q8_0"}, 400, "invalid_field", "quantization"),
         ({"ref": "hf://org/m-GGUF:Q2_K"}, 404, "model_not_found", "Q4_K_M, Q8_0"),
         ({"ref": "org/nothing"}, 404, "model_not_found", "org/nothing"),
