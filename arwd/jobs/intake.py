@@ -9,7 +9,7 @@ import contextlib
 
 from msgspec.structs import replace
 
-from arwd import events
+from arwd import errors, events
 from arwd.database import Change
 from arwd.jobs import admission, facts, ledger, left_over
 from arwd.jobs.admission import Wanted
@@ -18,7 +18,7 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Artifact, Job, Model, Request, new_job, total_of
+from arwd.model import MAX_ID, Artifact, Job, Model, Request, new_job, total_of
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger, advance
 from arwd.store import names
@@ -169,5 +169,11 @@ class Intake:
 
 
 def _id_of(artifact: Artifact) -> str:
-    """PURE: the id of a model that was given none: the source's key, else what its URL is called."""
-    return artifact.key or names.preferred(filename=None, suggested=None, url=artifact.url)
+    """PURE: the id of a model that was given none: the source's key, else what its URL is called. InvalidField."""
+    model_id = artifact.key or names.preferred(filename=None, suggested=None, url=artifact.url)
+    if len(model_id) > MAX_ID:
+        raise errors.InvalidField(
+            f"The source's own name for this model is longer than {MAX_ID} characters: give it an id of your own, in "
+            "POST /models/download or by arwd get --id."
+        )
+    return model_id

@@ -132,6 +132,7 @@ def _short(text: str) -> HubRef:
     _refuse_other_kinds(text)
     name, at, revision = text.partition("@")
     repository, colon, quantization = name.partition(":")
+    repository = repository.removesuffix("/")
     if repository.count("/") > 1:
         raise InvalidField(
             "The ref may name a repository only, as hf://org/repo; for one file of it give its https link."

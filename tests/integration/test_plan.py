@@ -148,3 +148,16 @@ async def test_a_filename_is_taken_in_place_of_the_source_s(daemon: Running) -> 
     await daemon.call("POST", "/models/download", {"ref": "hf://org/one", "filename": "mine.gguf"})
     assert (await daemon.settled("org/one"))["file"] == "mine.gguf"
     assert daemon.files() == ["mine.gguf"]
+
+
+async def test_a_model_whose_name_is_too_long_for_an_id_needs_one_of_its_own(daemon: Running, served: Hub) -> None:
+    path = "/".join("abc"[number % 3] * 90 for number in range(3)) + "/m.gguf"
+    served.repos["org/deep"] = Repo({path: weights("deep")})
+    ref = f"https://huggingface.co/org/deep/blob/main/{path}"
+    status, problem = await daemon.call("POST", "/models/download", {"ref": ref})
+    assert (status, problem["code"]) == (400, "invalid_field")
+    assert "an id of your own" in problem["detail"]
+    assert (await daemon.call("POST", "/api/v1/models/download", {"model": ref}))[0] == 400
+    assert (await daemon.call("GET", "/models/jobs"))[1]["jobs"] == []
+    status, _ = await daemon.call("POST", "/models/download", {"id": "deep", "ref": ref})
+    assert (status, (await daemon.settled("deep"))["status"]) == (200, "complete")

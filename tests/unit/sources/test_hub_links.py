@@ -44,6 +44,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
          HubRef(repository="org/repo", path="x/a b.gguf")),
         ("https://huggingface.co/org/repo/raw/v2/c.json", HubRef(repository="org/repo", revision="v2", path="c.json")),
         ("hf://org/repo", HubRef(repository="org/repo")),
+        ("hf://org/repo/", HubRef(repository="org/repo")),
         ("hf://org/repo:q4_k_m", HubRef(repository="org/repo", quantization="Q4_K_M")),
         ("hf://org/repo:latest", HubRef(repository="org/repo")),
         ("hf://org/repo@v1", HubRef(repository="org/repo", revision="v1")),
