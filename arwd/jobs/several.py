@@ -48,11 +48,11 @@ class Several:
         await staging.begin()
         await self._link_held()
         await staging.promise()
+        record.files_are_done(staging.files_done)
         if staging.held:
             await record.resumed(staging.held, staging.declared_size)
         else:
             await record.began(staging.declared_size)
-        record.files_are_done(staging.files_done)
         is_fetched = await self._fetch_missing()
         return self._whole(is_cached=not is_fetched)
 
