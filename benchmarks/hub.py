@@ -46,8 +46,10 @@ def entry(path: Path, *, is_large: bool) -> dict[str, Any]:
 
 def main() -> None:
     www, port, bytes_at = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    small = [entry(path, is_large=False) for path in sorted((www / "small").iterdir())]
     trees = {
-        "org/small": [entry(path, is_large=False) for path in sorted((www / "small").iterdir())],
+        "org/small": small,
+        "org/sent-on": small,
         "org/large": [entry(path, is_large=True) for path in sorted((www / "blobs").iterdir())],
     }
 

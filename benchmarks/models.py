@@ -4,7 +4,8 @@
 
 Small files: 41 of one repository, behind a round trip of 50 ms, which a connection's beginning and every answer cost
 alike (a proxy holds back what passes through it). aria2c gets the list of their URLs; arwd asks the Hub for it, so its
-time is given twice: from the POST, and from `started`, when it knows what aria2c is told.
+time is given twice: from the POST, and from `started`, when it knows what aria2c is told. First the Hub serves them
+where they are asked for, then it sends on whoever asks, as the real one does.
 
 Shards: eight of one repository over loopback, which arwd checks with SHA-256 and makes durable; the Hub's client does
 neither. Its time is that of `snapshot_download`, without the start of Python.
@@ -29,16 +30,24 @@ from benchmarks.hub import COMMIT, layout
 from benchmarks.transfer import free_port
 
 ROUND_TRIP = 0.05
+IDLE = 1
+"""Seconds that nginx keeps a connection without requests: aria2c finds none in any round, and so must arwd."""
+SMALL = ("small", "sent-on")
 NGINX = """
 daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
-http {{ access_log off; sendfile on; keepalive_requests 10000; client_body_temp_path {root}/body;
+http {{ access_log off; sendfile on; keepalive_requests 10000; keepalive_timeout {idle}s;
+  absolute_redirect off; client_body_temp_path {root}/body;
   proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi;
   scgi_temp_path {root}/scgi;
   server {{ listen 127.0.0.1:{port}; root {root}/www;
     location /api/ {{ proxy_pass http://127.0.0.1:{hub}; }}
     location /org/large/ {{ proxy_pass http://127.0.0.1:{hub}; }}
-    location /org/small/resolve/{commit}/ {{ alias {root}/www/small/; }} }}
+    location /org/small/resolve/{commit}/ {{ alias {root}/www/small/; }}
+    location /org/sent-on/resolve/{commit}/ {{
+      rewrite ^/org/sent-on/resolve/{commit}/(.*)$ /api/resolve-cache/models/org/sent-on/{commit}/$1;
+      return 307 $uri; }}
+    location /api/resolve-cache/models/org/sent-on/{commit}/ {{ alias {root}/www/small/; }} }}
   server {{ listen 127.0.0.1:{storage}; root {root}/www; }} }}
 """
 CLIENT = """
@@ -66,7 +75,9 @@ def measure(root: Path, mebibytes: int, rounds: int) -> None:
     root.chmod(0o755)  # nginx's worker is another user
     write_models(root / "www", mebibytes << 20)
     port, hub, far, storage = free_port(), free_port(), free_port(), free_port()
-    (root / "nginx.conf").write_text(NGINX.format(root=root, port=port, hub=hub, storage=storage, commit=COMMIT))
+    (root / "nginx.conf").write_text(
+        NGINX.format(root=root, port=port, hub=hub, storage=storage, commit=COMMIT, idle=IDLE)
+    )
     near_url, far_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{far}"
     with contextlib.ExitStack() as stack:
         run = lambda *command: stack.enter_context(running(*command))  # noqa: E731
@@ -79,16 +90,18 @@ def measure(root: Path, mebibytes: int, rounds: int) -> None:
             stack.enter_context(daemon(root / "far", far_url)),
         )
         small = [path.name for path in (root / "www" / "small").iterdir()]
-        (root / "list").write_text("".join(f"{far_url}/org/small/resolve/{COMMIT}/{name}\n" for name in small))
-        asked: list[float] = []
-        show(
-            f"{len(small)} small files at {ROUND_TRIP * 1000:.0f} ms",
-            interleaved(rounds, {
-                "arwd, from `started` (checked, durable)": lambda: by_arwd(distant, "small", asked),
-                "aria2c -j16 (neither)": lambda: by_aria2c(root, len(small)),
-            }),
-        )  # fmt: skip
-        print(f"\narwd from the POST: {statistics.median(asked[1:]):.2f} s (it asks the Hub three questions first)\n")
+        for name in SMALL:
+            urls = [f"{far_url}/org/{name}/resolve/{COMMIT}/{file}\n" for file in small]
+            (root / "list").write_text("".join(urls))
+            asked: list[float] = []
+            show(
+                f"{len(small)} small files at {ROUND_TRIP * 1000:.0f} ms{', sent on' if name == 'sent-on' else ''}",
+                interleaved(rounds, {
+                    "arwd, from `started` (checked, durable)": lambda: by_arwd(distant, name, asked),  # noqa: B023
+                    "aria2c -j16 (neither)": lambda: by_aria2c(root, len(small)),
+                }),
+            )  # fmt: skip
+            print(f"\narwd from the POST: {statistics.median(asked[1:]):.2f} s (it asks the Hub two questions first)\n")
         show(
             f"8 shards of {mebibytes} MiB over loopback",
             interleaved(rounds, {
@@ -149,6 +162,8 @@ def interleaved(rounds: int, runs: dict[str, Callable[[], float]]) -> dict[str, 
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
+            os.sync()  # what another has left to write is not this one's affair
+            time.sleep(IDLE + 0.5)
             took = run()
             if number:  # the first round warms the page cache and the guest's memory
                 seconds[name].append(took)

@@ -88,6 +88,19 @@ class Answer:
     body: bytes = b""
 
 
+@dataclass(frozen=True)
+class Broken:
+    """An answer of which so many bytes of the body come."""
+
+    after: int
+    is_cut: bool = True
+    """Then the connection ends; else the rest follows when the server's `rest` is set."""
+    is_chunked: bool = False
+    """The length is not said."""
+    more: bytes = b""
+    """What follows the body."""
+
+
 class _Server(RawServer):
     """Reads requests, remembers them, and writes what `answer` says."""
 
@@ -101,6 +114,10 @@ class _Server(RawServer):
         self.go_on = asyncio.Event()
         """While it is cleared nobody is answered."""
         self.go_on.set()
+        self.faults: dict[str, list[Answer | Broken]] = {}
+        """What becomes of the next requests for a path that ends so, one for each."""
+        self.rest = asyncio.Event()
+        """What was held back is sent."""
 
     @property
     def url(self) -> str:
@@ -120,12 +137,31 @@ class _Server(RawServer):
         if self.is_down:
             return False
         await self.go_on.wait()
-        answer = self.answers.pop(0) if self.answers else self.answer(seen)
-        lines = {"Content-Length": str(len(answer.body)), **answer.headers}
+        fault = self._fault(seen)
+        answer = self.answers.pop(0) if self.answers else fault if isinstance(fault, Answer) else self.answer(seen)
+        how = fault if isinstance(fault, Broken) and answer.status < 300 else Broken(len(answer.body), is_cut=False)
+        body = b"" if method == "HEAD" else answer.body + how.more
+        lines = {"Content-Length": str(len(answer.body + how.more)), **answer.headers}
+        if how.is_chunked:
+            lines = {**answer.headers, "Transfer-Encoding": "chunked"}
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         head = f"HTTP/1.1 {answer.status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        writer.write(f"{head}\r\n".encode("latin-1") + (b"" if method == "HEAD" else answer.body))
+        if how is not fault or how.is_chunked:
+            writer.write(f"{head}\r\n".encode("latin-1") + body)
+            await writer.drain()
+            return True
+        writer.write(f"{head}\r\n".encode("latin-1") + body[: how.after])
+        await writer.drain()
+        if how.is_cut:
+            return False
+        await self.rest.wait()
+        writer.write(body[how.after :])
         await writer.drain()
         return True
+
+    def _fault(self, seen: Seen) -> Answer | Broken | None:
+        faults = next((each for end, each in self.faults.items() if each and seen.path.endswith(end)), None)
+        return faults.pop(0) if faults else None
 
 
 class Storage(_Server):

@@ -1,14 +1,11 @@
 """Jobs and models as ARW's dialect lists them. PURE."""
 
 from pathlib import Path
-from typing import Final
-
-from msgspec.structs import replace
+from typing import Final, Literal
 
 from arwd.api.arw_wire import JobEntry, JobFile, ModelEntry, Plan, PlannedFile
-from arwd.jobs.work import FileState
 from arwd.jobs.worker import Worker
-from arwd.model import Artifact, Job, Model, RemoteFile, total_of
+from arwd.model import Artifact, Job, Model, total_of
 from arwd.states import State
 from arwd.store import names
 
@@ -32,7 +29,8 @@ def status_of(job: Job) -> str:
 def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry:
     """The job as it stands, with the `worker` that an unfinished one has, and its `position` in the queue."""
     progress = None if worker is None else worker.progress
-    files = None if job.directory is None else _files_of(job, worker)
+    is_several = job.directory is not None
+    files = _files_of(job, worker) if is_several else None
     is_moving = job.state is State.DOWNLOADING and progress is not None
     return JobEntry(
         id=job.id,
@@ -50,10 +48,10 @@ def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry
         code=job.code,
         error=job.error,
         file=job.name,
-        sha256=job.actual_sha256 or (job.content if files is None else None),
+        sha256=job.actual_sha256 or (None if is_several else job.content),
         trust=job.trust,
-        files_done=None if files is None else job.files_done,
-        files_total=None if files is None else len(files),
+        files_done=job.files_done if is_several else None,
+        files_total=len(job.files) if is_several else None,
         files=files,
         queued_at=job.queued_at,
         started_at=job.started_at,
@@ -61,23 +59,29 @@ def job_entry(job: Job, worker: Worker | None, position: int | None) -> JobEntry
     )
 
 
-def _files_of(job: Job, worker: Worker | None) -> list[JobFile]:
-    """Each of several files. How far one has come is absent where only its directory knows: that of a job which failed,
-    or which an earlier life began and this one has not taken up yet.
-    """
+def _files_of(job: Job, worker: Worker | None) -> list[JobFile] | None:
+    """Each of several files; None where something is kept, and nobody has looked yet, or any more, of which."""
     known = {} if worker is None else {state.name: state for state in worker.files}
-    is_untouched = not job.downloaded and not job.files_done
-    return [_file_of(file, known.get(file.name or ""), job.state, is_untouched=is_untouched) for file in job.files]
-
-
-def _file_of(file: RemoteFile, state: FileState | None, of_job: State, *, is_untouched: bool) -> JobFile:
-    entry = JobFile(name=file.name or "", bytes=file.size, sha256=file.sha256)
-    if of_job is State.COMPLETED:
-        return replace(entry, downloaded=file.size or 0, status="done")
-    if state is None:
-        return replace(entry, downloaded=0, status="waiting") if is_untouched else entry
-    status = "done" if state.is_done else "downloading" if state.downloaded else "waiting"
-    return replace(entry, downloaded=state.downloaded, status=status)
+    if not known and job.downloaded and job.state is not State.COMPLETED:
+        return None
+    entries = []
+    for file in job.files:
+        name, state = file.name or "", known.get(file.name or "")
+        if job.state is State.COMPLETED:
+            downloaded, is_done = file.size or 0, True
+        else:
+            downloaded, is_done = (0, False) if state is None else (state.downloaded, state.is_done)
+        status: Literal["waiting", "downloading", "done"] = "downloading" if downloaded else "waiting"
+        entries.append(
+            JobFile(
+                name=name,
+                bytes=file.size,
+                downloaded=downloaded,
+                sha256=file.sha256,
+                status="done" if is_done else status,
+            )
+        )
+    return entries
 
 
 def model_entry(model: Model, path: Path) -> ModelEntry:

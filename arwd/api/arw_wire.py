@@ -83,13 +83,13 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of a job's several files. `status` is `done` when it was checked; how far it has come may be unknown."""
+    """One of a job's several files. `status` is `done` when it was checked."""
 
     name: str
     bytes: int | None = None
-    downloaded: int | None = None
+    downloaded: int
     sha256: str | None = None
-    status: Literal["waiting", "downloading", "done"] | None = None
+    status: Literal["waiting", "downloading", "done"]
 
 
 class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 from arwd import errors
 from arwd.jobs.record import Record
+from arwd.store.members import Member
 
 
 class Delivery:
     """One file's way into its job's record. Mutable state: does it wait to be tried again?"""
 
-    def __init__(self, record: Record, name: str, held: Callable[[], int]) -> None:
+    def __init__(self, record: Record, member: Member, held: Callable[[], int]) -> None:
         """`held` tells the bytes that are kept of all files."""
         self._record = record
-        self._name = name
+        self._member = member
+        self._name = member.name
         self._held = held
         self._is_waiting = False
 
@@ -29,8 +31,9 @@ class Delivery:
         self._begin()
 
     async def restarted(self, code: str, discarded: int, kept: int) -> None:
-        """Bytes of the file had to be given up."""
-        self._record.gave_up(code, discarded, self._held(), self._name)
+        """Bytes of the file had to be given up; so many of it are kept, though it may hold the others still."""
+        others = self._held() - self._member.held
+        self._record.gave_up(code, discarded, others + kept, self._name)
 
     async def retrying(self, error: errors.TransferError, attempt: int, delay: float) -> None:
         """A transient fault of this file; the others go on."""

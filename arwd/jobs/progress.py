@@ -55,9 +55,9 @@ class Progress:
             return
         wait = self._last_tick + TICK - self._clock()
         if wait <= 0:
-            self._fire()
+            self._fire_below()
         else:
-            self._due = self._later(wait, self._fire)
+            self._due = self._later(wait, self._fire_below)
 
     def end(self) -> None:
         """No more bytes come. The last tick, if one is due, is not sent: a state change follows."""
@@ -97,6 +97,12 @@ class Progress:
         if self.total is None or not rate:
             return None
         return math.ceil(max(self.total - self.downloaded, 0) / rate)
+
+    def _fire_below(self) -> None:
+        """Below 100 % only: that is said once, by `finish`, when what has come was found to be all."""
+        self._due = None
+        if self.total is None or self.downloaded < self.total:
+            self._fire()
 
     def _fire(self) -> None:
         now = self._clock()

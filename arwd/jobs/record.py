@@ -155,6 +155,8 @@ class Record:
     def files_are_done(self, count: int) -> None:
         """So many of several files are whole and checked."""
         self.job = replace(self.job, files_done=count)
+        if self.job.current_file is not None:
+            self.progress.ask()  # no byte may follow for long: who counts files must not wait for one
 
     def gave_up(self, code: str, discarded: int, kept: int, name: str) -> None:
         """Bytes of one of several files had to be given up; so many of all are kept. The others go on."""

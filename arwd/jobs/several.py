@@ -5,15 +5,17 @@ server.
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
-from arwd import errors
+from arwd import errors, fs
 from arwd.jobs.delivery import Delivery
 from arwd.jobs.record import Record
 from arwd.jobs.rooms import Rooms
 from arwd.jobs.work import Ending, FileState, Unchanged, Whole, placed
 from arwd.model import Model, ModelFile, Trust
 from arwd.states import Trigger
+from arwd.store import identity
 from arwd.store.buffer import Buffer
 from arwd.store.members import Member
 from arwd.store.staging import Staging
@@ -143,14 +145,27 @@ class Several:
         """Other models, or this one as it is now, may have files of these digests."""
         library = self._rooms.library
         for member in self._staging.members:
-            sha256 = member.file.sha256
-            if member.done is None and not member.held and sha256 is not None:
-                for file in library.holder(sha256)[:1]:
+            if member.done is None and not member.held:
+                sha256 = member.file.sha256
+                for file in await self._namesake(member) if sha256 is None else library.holder(sha256)[:1]:
                     await member.link(library.path(file), file)
+
+    async def _namesake(self, member: Member) -> tuple[ModelFile, ...]:
+        """What this model has in that place as it is now, if it is the same by git's name of it."""
+        library = self._rooms.library
+        model = library.get(self._record.job.id)
+        if model is None:
+            return ()
+        for file in model.files:
+            if file.name == f"{model.name}/{member.name}":
+                with contextlib.suppress(OSError):  # then it is fetched
+                    known = await fs.in_thread(identity.recognised, library.path(file), member.file)
+                    return (file,) if known is not None and known.sha256 == file.sha256 else ()
+        return ()
 
     async def _fetch(self, member: Member) -> None:
         """Where bytes of an earlier answer may be to blame for a wrong digest, once more from zero."""
-        delivery = Delivery(self._record, member.name, lambda: self._staging.held)
+        delivery = Delivery(self._record, member, lambda: self._staging.held)
         may_repeat = True
         while True:
             await self._rooms.engine.fetch(
@@ -169,6 +184,7 @@ class Several:
                 dropped = member.held
                 await member.drop()
                 if is_final:
+                    self._record.progress.downloaded = self._staging.held
                     raise
                 code = "part_invalid" if isinstance(error, errors.PartChanged) else error.code
                 await delivery.restarted(code, dropped, 0)

@@ -55,6 +55,8 @@ def look(
     changed = [file for file in wanted.files if file.name in before and not identity.is_same(file, before[file.name])]
     for file in (*gone, *changed):
         Folder(part).drop(file.name or "")
+    # With their folders: the next commit may have a file of that name.
+    fs.remove_files(part, [file.name or "" for file in gone])
     return wanted
 
 

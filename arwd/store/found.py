@@ -84,16 +84,17 @@ def is_checked(layout: Folder, name: str, checked: Checked) -> bool:
 def is_there(path: Path, checked: Checked) -> bool:
     """Is this the file, or the directory with all its files, that was checked, untouched since? Blocks."""
     if not checked.files:
-        return _is_file(path, checked)
+        return is_file(path, checked)
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:
         return False
     is_same = stat.S_ISDIR(status.st_mode) and status.st_ino == checked.inode
-    return is_same and all(_is_file(path / file.name, file) for file in checked.files)
+    return is_same and all(is_file(path / file.name, file) for file in checked.files)
 
 
-def _is_file(path: Path, checked: Checked | CheckedFile) -> bool:
+def is_file(path: Path, checked: Checked | CheckedFile) -> bool:
+    """Is this the file that was checked, untouched since? Blocks."""
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:

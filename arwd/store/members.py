@@ -56,7 +56,11 @@ class Member:
     async def take_up(self) -> int:
         """Look for what an earlier transfer left. Returns how many bytes are lost. StorageError."""
         if self.done is not None:
-            return 0
+            if await fs.in_thread(found.is_file, self._folder.final(self.name), self.done):
+                return 0
+            lost = self.done.bytes
+            await self.drop()
+            return lost
         part, lost = self.sink, 0
         with fs.translate_errors(f"cannot look for {self.name}"):
             is_bare = not await fs.in_thread(os.path.lexists, self._folder.control_file(self.name))
