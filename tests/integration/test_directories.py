@@ -190,6 +190,18 @@ def _swap(url: str, served: Hub, wrong: bytes) -> str:
     return url
 
 
+async def test_of_two_files_that_fail_at_once_the_one_that_is_named_is_the_one_that_is_told_of(
+    daemon: Running, served: Hub
+) -> None:
+    await half(daemon, served)
+    await daemon.call("POST", "/models/download/pause", {"id": "m"})
+    del served.repos["org/m"]
+    await daemon.call("POST", "/models/download/resume", {"id": "m"})
+    last = await daemon.settled("m")
+    assert last["code"] == "unauthorized"
+    assert f"/{last['current_file']} answered 401" in last["error"]
+
+
 async def test_a_small_file_that_git_would_call_otherwise_is_wrong(daemon: Running, served: Hub) -> None:
     listed = served.repos["org/m"].commits[served.repos["org/m"].commit]
     served.after = lambda seen: (
