@@ -161,3 +161,17 @@ async def test_a_model_whose_name_is_too_long_for_an_id_needs_one_of_its_own(dae
     assert (await daemon.call("GET", "/models/jobs"))[1]["jobs"] == []
     status, _ = await daemon.call("POST", "/models/download", {"id": "deep", "ref": ref})
     assert (status, (await daemon.settled("deep"))["status"]) == (200, "complete")
+
+
+async def test_a_url_that_names_no_id_does_not_take_the_place_of_another_urls_model(
+    daemon: Running, origin: Origin
+) -> None:
+    first, second = origin.url("a/m.gguf"), origin.url("b/m.gguf")
+    for url in (first, origin.url("a/m.gguf?signature=another")):
+        assert (await daemon.call("POST", "/models/download", {"ref": url}))[0] == 200
+        assert (await daemon.settled("m.gguf"))["status"] == "complete"
+    status, problem = await daemon.call("POST", "/models/download", {"ref": second})
+    assert (status, problem["code"]) == (409, "id_in_use")
+    assert first.partition("?")[0] in problem["detail"]
+    status, _ = await daemon.call("POST", "/models/download", {"ref": second, "id": "m.gguf"})
+    assert (status, (await daemon.settled("m.gguf"))["status"]) == (200, "complete")
