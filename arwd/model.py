@@ -16,6 +16,9 @@ Trust = Literal["caller", "source", "none"]
 MAX_WHOLE = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
 
+MAX_ID = 256
+"""Characters of a model's id."""
+
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 

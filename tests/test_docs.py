@@ -267,3 +267,8 @@ def _links(text: str) -> list[str]:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_the_manual_s_first_page_names_every_decision() -> None:
+    page = (DOCS / "README.md").read_text()
+    assert not [path.name for path in (DOCS / "decisions").iterdir() if f"](decisions/{path.name})" not in page]

@@ -6,8 +6,6 @@ import msgspec
 
 from arwd import errors, model, net
 
-MAX_ID: Final = 256
-"""Characters of an id."""
 MAX_NAME: Final = 1024
 """Characters of a provider, a file name or a quantization, as given."""
 MAX_REF: Final = 8_192
@@ -178,7 +176,7 @@ def to_planned(asked: PlanRequest) -> model.Request:
         _check_printable("ref", asked.ref, MAX_REF)
         return model.Request(ref=asked.ref, quantization=asked.quantization)
     if asked.url is None:
-        raise errors.MissingField("The field url is missing.", field="url")
+        raise errors.MissingField("The field url is missing; a ref may be in its place.", field="url")
     if (fault := net.fault_in(asked.url)) is not None:
         raise fault
     return model.Request(ref=asked.url, quantization=asked.quantization)
@@ -187,8 +185,8 @@ def to_planned(asked: PlanRequest) -> model.Request:
 def checked_id(model_id: str) -> str:
     """The id as given; InvalidField unless it can be one."""
     is_control = any(ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F for character in model_id)
-    if not 1 <= len(model_id) <= MAX_ID or is_control:
-        raise errors.InvalidField(f"id must have 1 to {MAX_ID} characters, none of them a control character.")
+    if not 1 <= len(model_id) <= model.MAX_ID or is_control:
+        raise errors.InvalidField(f"id must have 1 to {model.MAX_ID} characters, none of them a control character.")
     return model_id
 
 

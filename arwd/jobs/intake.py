@@ -6,10 +6,11 @@ so that a hundred equal requests at once make one job.
 
 import asyncio
 import contextlib
+from typing import Final
 
 from msgspec.structs import replace
 
-from arwd import events
+from arwd import errors, events
 from arwd.database import Change
 from arwd.jobs import admission, facts, ledger, left_over
 from arwd.jobs.admission import Wanted
@@ -18,10 +19,12 @@ from arwd.jobs.rooms import Rooms
 from arwd.jobs.roster import Roster
 from arwd.jobs.scheduler import Scheduler
 from arwd.jobs.worker import Worker
-from arwd.model import Artifact, Job, Model, Request, new_job, total_of
+from arwd.model import MAX_ID, Artifact, Job, Model, Request, new_job, total_of
 from arwd.sources.registry import Registry
 from arwd.states import State, Trigger, advance
 from arwd.store import names
+
+_NAME_IT: Final = "give this one an id of your own, in POST /models/download or by arwd get --id"
 
 
 class Intake:
@@ -42,7 +45,7 @@ class Intake:
         RequestError, or TransferError when the source does not answer.
         """
         artifact = await self._registry.resolve(request)
-        request = replace(request, id=request.id or _id_of(artifact))
+        request = replace(request, id=request.id or self._id_of(artifact))
         wanted = admission.Wanted(request=request, artifact=artifact)
         while True:
             await self._roster.settled(request.id)
@@ -151,6 +154,21 @@ class Intake:
         await self._rooms.bus.publish(last, changes=(ledger.record(job),), after=tidy)
         return admission.Outcome(kind="have", job=job)
 
+    def _id_of(self, artifact: Artifact) -> str:
+        """The id of a model that was given none: the source's key, else what its URL is called.
+
+        InvalidField if it cannot be one; IdInUse if it is that of another URL's model, which it would replace unasked.
+        """
+        model_id = artifact.key or names.preferred(filename=None, suggested=None, url=artifact.url)
+        if len(model_id) > MAX_ID:
+            raise errors.InvalidField(
+                f"The source's own name for this model is longer than {MAX_ID} characters: {_NAME_IT}."
+            )
+        model = self._rooms.library.get(model_id)
+        if artifact.key is None and model is not None and model.url != artifact.url:
+            raise errors.IdInUse(f"The id {model_id} is that of the model from {model.url}: {_NAME_IT}.")
+        return model_id
+
     def _current(self, model_id: str) -> admission.Current | None:
         worker, job = self._roster.worker(model_id), self._roster.newest(model_id)
         if worker is not None:
@@ -166,8 +184,3 @@ class Intake:
             holder=self._rooms.library.holder(content, but=model_id),
             fetching=None if leader is None else leader.job.job_id,
         )
-
-
-def _id_of(artifact: Artifact) -> str:
-    """PURE: the id of a model that was given none: the source's key, else what its URL is called."""
-    return artifact.key or names.preferred(filename=None, suggested=None, url=artifact.url)

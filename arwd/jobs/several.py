@@ -124,20 +124,25 @@ class Several:
         """Returns whether anything had to be fetched."""
         small, large = asyncio.Semaphore(SMALL_AT_ONCE), asyncio.Semaphore(LARGE_AT_ONCE)
         missing = [member for member in self._staging.members if member.done is None]
+        about: dict[BaseException, str] = {}
         try:
             async with asyncio.TaskGroup() as group:
                 for member in missing:
-                    group.create_task(self._have(member, small if isinstance(member.sink, Buffer) else large))
+                    group.create_task(self._have(member, small if isinstance(member.sink, Buffer) else large, about))
         except BaseExceptionGroup as faults:
-            raise _first(faults) from None
+            fault = _first(faults)
+            if fault in about:
+                self._record.file_begins(about[fault])
+            raise fault from None
         return bool(missing)
 
-    async def _have(self, member: Member, slots: asyncio.Semaphore) -> None:
+    async def _have(self, member: Member, slots: asyncio.Semaphore, about: dict[BaseException, str]) -> None:
+        """`about` is told which file a fault is about."""
         async with slots:
             try:
                 await self._fetch(member)
-            except errors.ArwdError:
-                self._record.file_begins(member.name)  # it is the one that the fault is about
+            except errors.ArwdError as fault:
+                about[fault] = member.name
                 raise
             self._record.files_are_done(self._staging.files_done)
 

@@ -76,7 +76,8 @@ def choose(paths: Sequence[str], wanted: str | None, where: str) -> Chosen:
         for default in DEFAULTS:
             if found := _called(groups, default):
                 return _only(found, default, paths, where)
-        return _only(groups[:1], None, paths, where)
+        first = name_of(groups[0].paths[0])
+        return _only([group for group in groups if name_of(group.paths[0]) == first], first, paths, where)
     found = _called(groups, wanted)
     if not found:
         names = offered(paths)
@@ -89,7 +90,8 @@ def _only(found: Sequence[_Group], wanted: str | None, paths: Sequence[str], whe
     """The one group; a repository of several models does not say which of them is meant."""
     if len(found) > 1:
         candidates = ", ".join(group.paths[0] for group in found)
-        raise AmbiguousRef(f"{where} holds several models of {wanted}: {candidates}. Link the file that you mean.")
+        of = "" if wanted is None else f" of {wanted}"
+        raise AmbiguousRef(f"{where} holds several models{of}: {candidates}. Link the file that you mean.")
     group = found[0]
     if not group.is_whole:
         raise ModelNotFound(

@@ -16,8 +16,8 @@ from arwd.store import heads as head_cache
 from arwd.store.inspect import Head
 from tests import canary, heads, hub, running
 from tests.dialects.test_lmstudio_seed import COMPLETED, PRESENT, REQUEST, STARTED, TYPES
-from tests.hub import Hub, Repo
-from tests.models import gguf
+from tests.hub import Answer, Hub, Repo
+from tests.models import SEVERAL, gguf
 from tests.origin import Origin, Serve, Stall, Status
 from tests.running import Running
 
@@ -28,6 +28,7 @@ REPOS = {
     "lmstudio-community/granite-4.0-micro-GGUF": {"granite-4.0-micro-Q4_K_M.gguf": GRANITE},
     "lmstudio-community/gpt-oss-20b-GGUF": {"gpt-oss-20b-Q4_K_M.gguf": SMALL, "gpt-oss-20b-Q8_0.gguf": LARGE},
     "org/two": {"a-Q4_K_M.gguf": SMALL, "b-Q4_K_M.gguf": LARGE},
+    "org/several": SEVERAL,
 }
 DOWNLOAD = "/api/v1/models/download"
 
@@ -233,6 +234,31 @@ async def test_a_failed_job_says_why_and_the_next_request_begins_anew(
     assert_fields(await told(daemon, job_id), "failed", size=None)
 
 
+async def test_a_model_of_several_files_has_the_fields_of_one(daemon: Running, served: Hub) -> None:
+    link, size = "https://huggingface.co/org/several", sum(map(len, SEVERAL.values()))
+    served.storage.go_on.clear()
+    started = await asked(daemon, link)
+    assert_fields(started, "downloading", size=size)
+    async with daemon.events("id=org/several&replay=20") as stream:
+        await stream.until(lambda message: message.payload.get("files_done") == 3)
+    assert_fields(await told(daemon, started["job_id"]), "downloading", size=size)
+    await daemon.call("POST", "/models/download/pause", {"id": "org/several"})
+    assert_fields(await told(daemon, started["job_id"]), "paused", size=size)
+    served.storage.answers += [Answer(404)] * 10  # those who went away when it was paused are answered too
+    served.storage.go_on.set()
+    assert (await asked(daemon, link))["job_id"] == started["job_id"]
+    await daemon.settled("org/several")
+    assert_fields(await told(daemon, started["job_id"]), "failed", size=size)
+    served.storage.answers.clear()
+    anew = await asked(daemon, link)
+    assert anew["job_id"] != started["job_id"]
+    await daemon.settled("org/several")
+    completed = await told(daemon, anew["job_id"])
+    assert_fields(completed, "completed", size=size)
+    assert completed["downloaded_bytes"] == size
+    assert await asked(daemon, link) == {"status": "already_downloaded"}
+
+
 async def test_a_canceled_job_has_failed_and_the_next_request_begins_anew(daemon: Running, served: Hub) -> None:
     served.storage.go_on.clear()
     job_id = (await asked(daemon, "openai/gpt-oss-20b"))["job_id"]
@@ -389,7 +415,8 @@ NOT_THE_FIELD = "quantization goes with a link to the Hub; with an identifier wr
         ({"model": "http://127.0.0.1:1/m", "quantization": "Q8_0"}, 400, {"param": "quantization"}),
         ({"model": "ftp://127.0.0.1/m"}, 400, {"type": "invalid_request", "code": "invalid_url_scheme"}),
         ({"model": "http://me:secret@127.0.0.1/m"}, 400, {"type": "invalid_request", "code": "credentials_in_url"}),
-        ({"model": "granite"}, 400, {"type": "invalid_request", "code": "invalid_url_scheme"}),
+        ({"model": "granite"}, 404, {"type": "model_not_found"}),
+        ({"model": "openai/gpt-oss-20b:Q8_0"}, 400, {"type": "invalid_request", "code": "invalid_field"}),
         ({"model": "https://huggingface.co/datasets/org/x"}, 400, {"code": "invalid_field"}),
         ({"model": "nobody/nothing"}, 404, {"type": "model_not_found"}),
         ({"model": "https://huggingface.co/nobody/nothing"}, 404, {"type": "model_not_found"}),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests import hub, running
-from tests.hub import Answer, Hub
+from tests.hub import Answer, Hub, Repo
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
 
@@ -76,6 +76,25 @@ async def test_each_file_is_in_the_list_of_jobs(daemon: Running, served: Hub) ->
     job = await daemon.job("m")
     assert {file["status"] for file in job["files"]} == {"done"}
     assert "sha256" not in job
+
+
+@pytest.mark.parametrize("end", ["restart", "failure"])
+async def test_what_is_known_of_no_file_is_not_said_of_it(tmp_path: Path, end: str) -> None:
+    async with hub.running({"org/m": Repo(SEVERAL)}) as served:
+        async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as daemon:
+            await half(daemon, served)
+            if end == "restart":
+                await daemon.call("POST", "/models/download/pause", {"id": "m"})
+            else:
+                served.storage.answers += [Answer(404)] * 2
+                served.storage.go_on.set()
+                await daemon.settled("m")
+                job = await daemon.job("m")
+        if end == "restart":
+            async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as daemon:
+                job = await daemon.job("m")
+        assert (job["status"], job["files_done"]) == ("paused" if end == "restart" else "error", 3)
+        assert ("files" in job, job["files_total"]) == (False, len(SEVERAL))
 
 
 async def test_room_for_the_whole_is_promised_at_the_start(daemon: Running, served: Hub) -> None:
@@ -169,6 +188,18 @@ async def test_one_file_that_is_wrong_fails_the_job_and_the_others_are_kept(daem
 def _swap(url: str, served: Hub, wrong: bytes) -> str:
     served.storage.blobs[hashlib.sha256(SEVERAL[LARGE]).hexdigest()] = wrong
     return url
+
+
+async def test_of_two_files_that_fail_at_once_the_one_that_is_named_is_the_one_that_is_told_of(
+    daemon: Running, served: Hub
+) -> None:
+    await half(daemon, served)
+    await daemon.call("POST", "/models/download/pause", {"id": "m"})
+    del served.repos["org/m"]
+    await daemon.call("POST", "/models/download/resume", {"id": "m"})
+    last = await daemon.settled("m")
+    assert last["code"] == "unauthorized"
+    assert f"/{last['current_file']} answered 401" in last["error"]
 
 
 async def test_a_small_file_that_git_would_call_otherwise_is_wrong(daemon: Running, served: Hub) -> None:

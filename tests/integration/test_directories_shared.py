@@ -163,6 +163,9 @@ async def test_a_file_that_is_here_alone_is_linked_into_a_directory(daemon: Runn
     served.storage.requests.clear()
     await have(daemon, "m")
     assert len(served.storage.requests) == 1, "the other large one"
+    async with daemon.events("id=m&after=0&until=done") as stream:
+        resumed = await stream.status("resumed")
+    assert (resumed["offset"], resumed["files_done"]) == (len(SEVERAL[LARGE]), 1)
     assert tree(daemon.models / "org--m") == SEVERAL
 
 

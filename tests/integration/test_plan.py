@@ -86,7 +86,7 @@ async def test_of_a_url_the_name_is_known_and_nobody_is_asked(daemon: Running, o
 @pytest.mark.parametrize(
     ("body", "status", "code", "said"),
     [
-        ({}, 400, "missing_field", "url"),
+        ({}, 400, "missing_field", "url is missing; a ref may be in its place"),
         ({"url": None, "ref": None}, 400, "missing_field", "url"),
         ({"url": "https://huggingface.co/org/one", "ref": "hf://org/one"}, 400, "invalid_field", "ref"),
         ({"ref": 1}, 400, "invalid_field", "ref"),
@@ -94,6 +94,9 @@ async def test_of_a_url_the_name_is_known_and_nobody_is_asked(daemon: Running, o
         ({"url": "hf://org/one"}, 400, "invalid_url_scheme", "invalid url scheme"),
         ({"url": "http://me:secret@127.0.0.1/m"}, 400, "credentials_in_url", "url"),
         ({"ref": "ftp://127.0.0.1/m"}, 400, "invalid_url_scheme", "invalid url scheme"),
+        ({"ref": "granite"}, 404, "model_not_found", "hf://org/repo:Q4_K_M"),
+        ({"ref": "org/m-GGUF:Q8_0"}, 400, "invalid_field", "hf://org/repo:Q4_K_M"),
+        ({"ref": "/etc/passwd"}, 400, "invalid_field", "hf://org/repo:Q4_K_M"),
         ({"ref": "http://127.0.0.1:1/m", "quantization": "Q8_0"}, 400, "invalid_field", "quantization"),
         ({"ref": "hf://org/m-GGUF:Q2_K"}, 404, "model_not_found", "Q4_K_M, Q8_0"),
         ({"ref": "org/nothing"}, 404, "model_not_found", "org/nothing"),
@@ -145,3 +148,30 @@ async def test_a_filename_is_taken_in_place_of_the_source_s(daemon: Running) -> 
     await daemon.call("POST", "/models/download", {"ref": "hf://org/one", "filename": "mine.gguf"})
     assert (await daemon.settled("org/one"))["file"] == "mine.gguf"
     assert daemon.files() == ["mine.gguf"]
+
+
+async def test_a_model_whose_name_is_too_long_for_an_id_needs_one_of_its_own(daemon: Running, served: Hub) -> None:
+    path = "/".join("abc"[number % 3] * 90 for number in range(3)) + "/m.gguf"
+    served.repos["org/deep"] = Repo({path: weights("deep")})
+    ref = f"https://huggingface.co/org/deep/blob/main/{path}"
+    status, problem = await daemon.call("POST", "/models/download", {"ref": ref})
+    assert (status, problem["code"]) == (400, "invalid_field")
+    assert "an id of your own" in problem["detail"]
+    assert (await daemon.call("POST", "/api/v1/models/download", {"model": ref}))[0] == 400
+    assert (await daemon.call("GET", "/models/jobs"))[1]["jobs"] == []
+    status, _ = await daemon.call("POST", "/models/download", {"id": "deep", "ref": ref})
+    assert (status, (await daemon.settled("deep"))["status"]) == (200, "complete")
+
+
+async def test_a_url_that_names_no_id_does_not_take_the_place_of_another_urls_model(
+    daemon: Running, origin: Origin
+) -> None:
+    first, second = origin.url("a/m.gguf"), origin.url("b/m.gguf")
+    for url in (first, origin.url("a/m.gguf?signature=another")):
+        assert (await daemon.call("POST", "/models/download", {"ref": url}))[0] == 200
+        assert (await daemon.settled("m.gguf"))["status"] == "complete"
+    status, problem = await daemon.call("POST", "/models/download", {"ref": second})
+    assert (status, problem["code"]) == (409, "id_in_use")
+    assert first.partition("?")[0] in problem["detail"]
+    status, _ = await daemon.call("POST", "/models/download", {"ref": second, "id": "m.gguf"})
+    assert (status, (await daemon.settled("m.gguf"))["status"]) == (200, "complete")

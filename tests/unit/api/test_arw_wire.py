@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from arwd import errors
 from arwd.api import arw_wire as wire
 from arwd.api.arw_wire import (
-    MAX_ID,
     MAX_NAME,
     MAX_REF,
     DownloadRequest,
@@ -20,6 +19,7 @@ from arwd.api.arw_wire import (
     to_planned,
     to_request,
 )
+from arwd.model import MAX_ID
 from tests.unit.samples import DIGEST, URL
 
 

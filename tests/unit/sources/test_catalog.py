@@ -1,5 +1,6 @@
 """The catalog: what is shipped can be read, what a user adds wins, and what is wrong in it is said at the start."""
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def test_what_a_user_adds_is_known_beside_it_and_wins(tmp_path: Path) -> None:
     assert entries["me/mine"] == Entry(repository="org/repo", revision="v1", quantization="Q8_0")
     assert entries["openai/gpt-oss-20b"].repository == "org/other"
     assert set(entries) == {*parse(SHIPPED, "it"), "me/mine"}
+
+
+def test_the_manual_s_example_is_a_catalog() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
+    [example] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    whole = Entry(repository="lmstudio-community/Qwen3-8B-GGUF", quantization="Q8_0")
+    assert parse(example, "it") == {"me/assistant": whole}
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,19 @@ def test_two_models_of_one_name_are_told_apart_by_whoever_asks() -> None:
     assert "a-Q4_K_M.gguf, b-Q4_K_M.gguf" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("paths", "sentence"),
+    [
+        (["a-Q5_K_M.gguf", "b-Q5_K_M.gguf", "a-Q2_K.gguf"], "several models of Q5_K_M: a-Q5_K_M.gguf, b-Q5_K_M.gguf."),
+        (["one.gguf", "two.gguf", "a-Q2_K.gguf"], "several models: one.gguf, two.gguf."),
+    ],
+)
+def test_the_first_is_no_guess_between_two_of_one_name(paths: list[str], sentence: str) -> None:
+    with pytest.raises(errors.AmbiguousRef) as caught:
+        choose(paths, None, "The repository")
+    assert sentence in str(caught.value)
+
+
 NAMES = ("Q2_K", "Q4_K_M", "Q4_K_S", "Q8_0", "IQ4_XS", "UD-Q4_K_M", "UD-IQ1_S", "BF16", "MXFP4")
 
 
