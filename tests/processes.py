@@ -20,6 +20,8 @@ from tests.running import Running
 
 PYTHON = (sys.executable, "-W", "error", "-m")
 ARWD = (*PYTHON, "arwd")
+CONFIGURATION = 78
+"""The status of a start with bad settings."""
 
 SETTINGS = {"ARWD_RESERVE": "0", "ARWD_RETRY_PAUSE": "0.01", "ARWD_LOG_LEVEL": "debug"}
 """What every daemon of the tests is told. It says all that it can say: in that, too, there may be no secret."""
@@ -174,6 +176,21 @@ async def run(*command: str, environ: Mapping[str, str] | None = None, home: Pat
     found = canary.found_in("its output", output) + canary.found_in("its errors", complaints)
     assert not found, f"a secret got out: {found}"
     return Ended(process.returncode, output.decode(), complaints.decode())
+
+
+async def assert_refused(
+    home: Path, words: tuple[str, ...], *arguments: str, environ: Mapping[str, str] | None = None
+) -> None:
+    """A start with these settings ends before anything is begun, with one sentence that holds these words."""
+    state = home / "state"
+    serve = (*ARWD, "serve", "--port", "0", "--state-dir", str(state), *arguments)
+    ended = await run(*serve, environ=environ, home=home)
+    assert ended.status == CONFIGURATION, ended.errors
+    assert ended.errors.startswith("arwd: ")
+    assert ended.errors.count("\n") == 1
+    for word in words:
+        assert word in ended.errors
+    assert not state.exists()
 
 
 async def comes_true(question: Callable[[], bool]) -> None:

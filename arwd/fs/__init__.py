@@ -25,6 +25,7 @@ __all__ = [
     "fsync_file",
     "in_thread",
     "link",
+    "link_unchanged",
     "open_at_length",
     "read_piece",
     "read_setting",
@@ -203,6 +204,18 @@ def link(source: Path, target: Path) -> bool:
             raise
         return False
     return True
+
+
+def link_unchanged(source: Path, target: Path, *, size: int, mtime_ns: int) -> os.stat_result | None:
+    """Give a file a second name, if it is still the one with this size and time; None, and no name, otherwise."""
+    if not link(source, target):
+        return None
+    # Looked at only now: under the name of the source there may be another file by the time it is linked.
+    status = status_of(target)
+    if status is not None and (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
+        return status
+    target.unlink(missing_ok=True)
+    return None
 
 
 def free_bytes(path: Path) -> int:

@@ -72,11 +72,9 @@ class Kept:
         )  # a start removes such names
         try:
             await fs.in_thread(functools.partial(scratch.unlink, missing_ok=True))
-            if not await fs.in_thread(fs.link, source, scratch):
-                return False
-            # Looked at only now: under the name of the source there may be another file by the time it is linked.
-            status = await fs.in_thread(fs.status_of, scratch)
-            if status is None or (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+            link = functools.partial(fs.link_unchanged, size=size, mtime_ns=mtime_ns)
+            status = await fs.in_thread(link, source, scratch)
+            if status is None:
                 return False
             # Vouched for before it is there, as ever.
             checked = control.checked(status, sha256, length_known=True)

@@ -83,9 +83,11 @@ class Member:
         """
         if isinstance(self.sink, Buffer):
             data = self.sink.data
-            identity.compare(self.file, hashlib.sha256(data).hexdigest(), self.sink.declared_sha256, data)
+            actual = hashlib.sha256(data).hexdigest()
+            identity.compare(self.file, actual, self.sink.declared_sha256, data)
             with fs.translate_errors(f"cannot write {self.name}"):
-                self.done = await fs.in_thread(_write, self._folder.final(self.name), data, self.name)
+                status = await fs.in_thread(_write, self._folder.final(self.name), data)
+            self.done = identity.as_checked(self.name, actual, status)
             await self.sink.clear()
             return
         actual = await self.sink.digest()
@@ -164,23 +166,17 @@ def _as_job(job: Job, file: RemoteFile) -> Job:
     )
 
 
-def _write(path: Path, data: bytes, name: str) -> CheckedFile:
+def _write(path: Path, data: bytes) -> os.stat_result:
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o644), "wb", buffering=0) as file:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
-        return identity.as_checked(name, hashlib.sha256(data).hexdigest(), os.fstat(file.fileno()))
+        return os.fstat(file.fileno())
 
 
 def _link(source: Path, final: Path, held: ModelFile, name: str) -> CheckedFile | None:
     final.unlink(missing_ok=True)
-    if not fs.link(source, final):
-        return None
-    # Looked at only now: under the name of the source there may be another file by the time it is linked.
-    status = fs.status_of(final)
-    if status is None or (status.st_size, status.st_mtime_ns) != (held.bytes, held.mtime_ns):
-        final.unlink(missing_ok=True)
-        return None
-    return identity.as_checked(name, held.sha256, status)
+    status = fs.link_unchanged(source, final, size=held.bytes, mtime_ns=held.mtime_ns)
+    return None if status is None else identity.as_checked(name, held.sha256, status)

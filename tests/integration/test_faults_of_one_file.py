@@ -19,12 +19,6 @@ HELD = 700_000
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
-
-
-@pytest.fixture
 async def daemon(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
     async with running.daemon(tmp_path / "state", hf_endpoint=served.url, stall_timeout=1.0) as started:
         yield started

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from arwd import fs
 from arwd.jobs import vigil
 from arwd.store import assembling, control, members, placing
-from tests import hub, running
-from tests.hub import Hub, Repo
+from tests import running
+from tests.hub import Hub
 from tests.integration.test_full import Refusals, any_call
 from tests.models import SEVERAL, tree
 from tests.running import Running
@@ -22,15 +21,8 @@ LARGEST = max(map(len, SEVERAL.values()))
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
-    async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as started:
-        yield started
+def daemon(supplied: Running) -> Running:
+    return supplied
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import hashlib
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests import hub, running
+from tests import running
 from tests.hub import Answer, Broken, Hub, Repo
 from tests.models import SEVERAL, tensors, tree
 from tests.running import Running
@@ -16,15 +15,8 @@ LARGE, OTHER = "model-00001-of-00002.safetensors", "model-00002-of-00002.safeten
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Hub]:
-    async with hub.running({"org/m": Repo(SEVERAL)}) as started:
-        yield started
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, served: Hub) -> AsyncIterator[Running]:
-    async with running.daemon(tmp_path / "state", hf_endpoint=served.url) as started:
-        yield started
+def daemon(supplied: Running) -> Running:
+    return supplied
 
 
 async def begin(daemon: Running, model_id: str = "m", ref: str = "hf://org/m") -> str:

@@ -7,9 +7,7 @@ import pytest
 
 from tests import canary, processes
 from tests.origin import Origin, Raw, Serve, Status
-from tests.processes import ARWD
 
-CONFIGURATION = 78
 TOKEN = canary.secret("token")
 PASSWORD = canary.secret("password")
 
@@ -36,16 +34,7 @@ def token_file(folder: Path, mode: int = 0o600) -> Path:
 async def test_a_start_with_a_wrong_setting_names_it(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
     file = tmp_path / "arwd.toml"
     file.write_text(text.replace("FILE", str(token_file(tmp_path, 0o644))))
-    state = tmp_path / "state"
-    ended = await processes.run(
-        *ARWD, "serve", "--port", "0", "--state-dir", str(state), "--config", str(file), home=tmp_path
-    )
-    assert ended.status == CONFIGURATION, ended.errors
-    assert ended.errors.startswith("arwd: ")
-    assert ended.errors.count("\n") == 1
-    for word in words:
-        assert word in ended.errors
-    assert not state.exists()  # nothing was begun
+    await processes.assert_refused(tmp_path, words, "--config", str(file))
 
 
 async def test_tokens_and_passwords_stay_in(tmp_path: Path, origin: Origin, data: bytes) -> None:

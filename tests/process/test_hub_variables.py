@@ -7,9 +7,7 @@ import pytest
 from tests import canary, hub, processes
 from tests.hub import Repo
 from tests.models import gguf
-from tests.processes import ARWD
 
-CONFIGURATION = 78
 TOKEN = canary.secret("hub-variable")
 
 
@@ -27,16 +25,7 @@ TOKEN = canary.secret("hub-variable")
 async def test_a_start_with_a_wrong_one_is_refused(
     tmp_path: Path, environ: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    state = tmp_path / "state"
-    ended = await processes.run(
-        *ARWD, "serve", "--port", "0", "--state-dir", str(state), environ=environ, home=tmp_path
-    )
-    assert ended.status == CONFIGURATION, ended.errors
-    assert ended.errors.startswith("arwd: ")
-    assert ended.errors.count("\n") == 1
-    for word in words:
-        assert word in ended.errors
-    assert not state.exists()  # nothing was begun
+    await processes.assert_refused(tmp_path, words, environ=environ)
 
 
 async def test_a_private_model_is_had_with_the_token_which_stays_in(tmp_path: Path) -> None:
